@@ -1,0 +1,54 @@
+# make run        the main job on the embedded data set: environment, pipeline, result table
+# make test       lint, types and every test that needs no server, browser or GPU
+# make test-all   the same, with the slow and browser tests
+# make lock       resolve requirements.lock anew from pyproject.toml
+# make clean      remove the environment and tool caches (data, models and records stay)
+
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+# Telemetry of every tool is off, and nothing asks a model hub unless the user names one there.
+export DVC_NO_ANALYTICS := 1
+export DO_NOT_TRACK := true
+export MLFLOW_DISABLE_TELEMETRY := true
+export PREFECT_SERVER_ANALYTICS_ENABLED := false
+export HF_HUB_DISABLE_TELEMETRY := 1
+
+.PHONY: run test test-all lint lock clean env
+env: $(STAMP)
+
+# torch goes first and alone: its build (CPU, CUDA ...) is the machine's choice, so it carries no hash.
+$(STAMP): requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info[:2] == (3, 11) else "this project is tested on Python 3.11 and its lock is made for it; found %s.%s. Name a 3.11 interpreter: make PYTHON=/path/to/python3.11" % sys.version_info[:2])'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet torch==2.13.0
+	$(BIN)/python -m pip install --quiet --no-deps --require-hashes -r requirements.lock
+	@touch $(STAMP)
+
+run: $(STAMP)
+	@$(BIN)/python -m dti doctor --fix
+	$(BIN)/dvc repro
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test: lint
+	$(BIN)/python -m pytest -m "not slow and not browser and not gpu"
+
+test-all: lint
+	$(BIN)/python -m pytest -m "not gpu"
+
+lock: $(STAMP)
+	$(PYTHON) -m venv $(VENV)-lock
+	$(VENV)-lock/bin/pip install --quiet pip-tools==7.6.1
+	$(VENV)-lock/bin/pip-compile --quiet --extra ops --extra dev --generate-hashes --unsafe-package torch \
+	    --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-emit-options --no-header \
+	    --strip-extras --output-file requirements.lock pyproject.toml
+	sed -i '/packages are considered to be unsafe/,$$d' requirements.lock
+
+clean:
+	rm -rf $(VENV) $(VENV)-lock .mypy_cache .pytest_cache .ruff_cache .hypothesis

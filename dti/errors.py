@@ -1,0 +1,34 @@
+"""The one exception that users are meant to see."""
+
+import errno
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+
+class DtiError(Exception):
+    """Bad input or a refused request; the message names file, row, column or parameter and what to do."""
+
+
+@contextmanager
+def full_disk_named(path: object) -> Iterator[None]:
+    """Turn "no space left" below ``path`` into an error that says where and what to do."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise DtiError(
+                f"{path}: the disk is full; nothing was left half-written. Free space and run again."
+            ) from error
+        raise
+
+
+def run_or_exit(main: Callable[[], None]) -> None:
+    """Run a command: a DtiError becomes one line on stderr and exit code 1; Ctrl-C exits with 130."""
+    try:
+        main()
+    except DtiError as error:
+        sys.exit(f"ERROR: {error}")
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)

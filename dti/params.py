@@ -1,0 +1,215 @@
+"""Typed parameters: bounds and help. The values stand in params.yaml alone."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from dti.errors import DtiError
+
+
+class Section(BaseModel):
+    """A section of params.yaml: unknown keys, missing keys and wrong types are errors."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+Positive = Annotated[int, Field(ge=1)]
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+
+
+class Data(Section):
+    name: Literal["demo", "ml-1m"] = Field(description="which data set of data/sources.yaml to use")
+    sha256: str | None = Field(
+        pattern="^[0-9a-f]{64}$", description="accept an archive with this SHA-256 in place of the official one"
+    )
+    threshold: float = Field(description="a rating above this is a positive label (sources with ratings)")
+    min_context: int = Field(ge=0, description="interactions with fewer earlier ones of their user are no targets")
+    split: Literal["time", "none"] = Field(
+        description="time: 8:1:1 by global time of the targets; none: every target trains (the final fit)"
+    )
+
+
+class Demo(Section):
+    users: int = Field(ge=10, description="users of the generated data set")
+    interactions: int = Field(ge=200, description="interactions of the generated data set")
+    items: int = Field(ge=20, description="items of the generated data set")
+    seed: int = Field(ge=0, description="seed of the generated data set")
+
+    @model_validator(mode="after")
+    def _enough(self) -> "Demo":
+        if self.interactions < 8 * self.users:
+            raise ValueError(f"demo.interactions must be at least 8 per user ({8 * self.users})")
+        return self
+
+
+class Template(Section):
+    item: str = Field(description="an item's text; {field} stands for a column of items.parquet")
+    profile: str | None = Field(description="a user's profile text; {field} stands for a column of users.parquet")
+
+
+class Pack(Section):
+    n: int = Field(ge=1, description="context: how many preceding interactions a probe may read")
+    k: Positive | Literal["all"] = Field(
+        description="targets per prompt: 1 = sliding window, more = streaming prompts, all = a user's whole history"
+    )
+    context_labels: Literal["binary", "rating"] = Field(
+        description="label tokens of the context: yes / no, or one token per star"
+    )
+    profile: bool = Field(description="put the user's profile before the prompt, read by every probe")
+    max_item_tokens: int = Field(ge=1, description="longer item and profile texts are cut to this many tokens")
+    shard_interactions: int = Field(ge=1, description="interactions per shard; a shard holds whole users")
+    templates: dict[str, Template] = Field(description="the text templates of each data set")
+
+
+class Tiny(Section):
+    layers: Positive = Field(description="decoder layers")
+    width: Positive = Field(description="hidden size")
+    heads: Positive = Field(description="attention heads; width / heads must be even")
+    vocabulary: int = Field(ge=64, description="size of the BPE vocabulary trained on the item texts")
+    dropout: Fraction = Field(description="dropout on the residual branches during training")
+
+    @model_validator(mode="after")
+    def _divisible(self) -> "Tiny":
+        if self.width % self.heads or self.width // self.heads % 2:
+            raise ValueError(f"model.tiny: width {self.width} / heads {self.heads} must be an even whole number")
+        return self
+
+
+class Lora(Section):
+    r: Positive = Field(description="rank of the adapter")
+    alpha: Positive = Field(description="scale: the update is multiplied by alpha / r")
+    dropout: Fraction = Field(description="dropout before the adapter")
+
+
+class Model(Section):
+    backbone: str = Field(min_length=1, description="tiny, a local folder, or a hub id of a causal language model")
+    revision: str | None = Field(description="the hub revision to pin; null for tiny and for a folder")
+    tuning: Literal["full", "lora"] = Field(description="train all weights, or a LoRA adapter on all linear layers")
+    tiny: Tiny = Field(description="the small Llama that the project builds itself")
+    lora: Lora = Field(description="the adapter of tuning: lora")
+
+    @model_validator(mode="after")
+    def _useful(self) -> "Model":
+        if self.backbone == "tiny" and self.revision is not None:
+            raise ValueError("model.revision has no meaning for backbone tiny; set it to null")
+        return self
+
+
+class Attention(Section):
+    policy: Literal["window", "isolated"] = Field(
+        description="content reads its n preceding interactions, or its own alone"
+    )
+    probe_position: Literal["rope", "alibi", "local"] = Field(description="how a probe sees distance")
+    context: Literal["all", "label"] = Field(
+        description="what a probe reads of a context interaction: all its tokens, or its label token"
+    )
+    backend: Literal["reference", "blocks"] = Field(description="the attention code that runs")
+
+
+class Train(Section):
+    epochs: Positive = Field(description="passes over the training targets, at most")
+    targets_per_step: Positive = Field(description="targets per optimiser step")
+    tokens_per_pass: int = Field(ge=64, description="content tokens of one forward pass; bounds the memory")
+    learning_rate: float = Field(gt=0, le=1, description="peak learning rate of AdamW")
+    weight_decay: float = Field(ge=0, description="AdamW's weight decay, on matrices only")
+    warmup: Fraction = Field(description="share of all steps in which the learning rate rises; then it falls by cosine")
+    clip: float = Field(gt=0, description="gradients are clipped to this norm")
+    patience: int = Field(ge=0, description="stop after this many epochs without a better validation AUC; 0 = never")
+    valid_targets: Positive = Field(description="validation targets scored after each epoch, at most")
+    seed: int = Field(ge=0, description="seed of initial weights, order and dropout")
+    device: Literal["auto", "cpu", "cuda"] = Field(description="auto takes a GPU where there is one")
+    precision: Literal["fp32", "bf16"] = Field(description="arithmetic of the forward and backward pass")
+    checkpoint_seconds: int = Field(ge=0, description="seconds between checkpoints; 0 = after every step")
+    init_from: str | None = Field(description="a folder made by an earlier training run, to continue from")
+
+    @model_validator(mode="after")
+    def _kept(self) -> "Train":
+        if self.init_from is not None and Path(self.init_from).resolve() == Path("models/adapter").resolve():
+            raise ValueError("train.init_from is this run's own output, which DVC removes first; copy the folder")
+        return self
+
+
+class Evaluate(Section):
+    bootstrap: int = Field(ge=10, description="bootstrap samples of users behind the 95 % interval of AUC")
+    agree_targets: int = Field(
+        ge=1, description="targets on which streaming scores must equal serving scores before they are used (isolated)"
+    )
+
+
+class Track(Section):
+    experiment: str = Field(min_length=1, description="the MLflow experiment that holds the runs")
+
+
+class Params(Section):
+    """The whole of params.yaml."""
+
+    data: Data
+    demo: Demo
+    pack: Pack
+    model: Model
+    attention: Attention
+    train: Train
+    evaluate: Evaluate
+    track: Track
+
+    @model_validator(mode="after")
+    def _agree(self) -> "Params":
+        if self.data.name == "demo" and self.data.sha256 is not None:
+            raise ValueError("data.sha256 has no meaning for data.name demo; set it to null")
+        if self.data.name not in self.pack.templates:
+            raise ValueError(f"pack.templates has no entry {self.data.name!r} for data.name")
+        if self.pack.profile and self.pack.templates[self.data.name].profile is None:
+            raise ValueError(f"pack.profile needs a template in pack.templates.{self.data.name}.profile")
+        if self.pack.profile and self.attention.probe_position == "rope" and self.pack.k != 1:
+            raise ValueError(
+                "attention.probe_position rope with pack.profile needs pack.k 1 (a prefix has no distance)"
+            )
+        return self
+
+    @property
+    def template(self) -> Template:
+        """The templates of the chosen data set."""
+        return self.pack.templates[self.data.name]
+
+
+def _sentence(error: Mapping[str, Any]) -> str:
+    place = ".".join(str(part) for part in error["loc"] if not re.match(r"constrained-|literal\[|int$", str(part)))
+    if error["type"] == "extra_forbidden":
+        return f"{place}: unknown parameter; remove it or correct its name"
+    if error["type"] == "missing":
+        return f"{place}: missing; params.yaml must give it a value"
+    message = str(error["msg"]).removeprefix("Value error, ")
+    given = "" if isinstance(error["input"], Mapping) or not place else f" (given: {error['input']!r})"
+    return f"{place}: {message}{given}" if place and not message.startswith(place) else message
+
+
+def parse_params(content: object, name: str = "params.yaml") -> Params:
+    """Validate the parsed content of a parameter file.
+
+    Raises:
+        DtiError: one line per wrong key, naming the key.
+    """
+    try:
+        return Params.model_validate(content)
+    except ValidationError as error:
+        lines = "\n  ".join(dict.fromkeys(_sentence(e) for e in error.errors()))
+        raise DtiError(f"{name}:\n  {lines}") from None
+
+
+def load_params(path: Path = Path("params.yaml")) -> Params:
+    """Read and validate params.yaml.
+
+    Raises:
+        DtiError: the file is missing, is no YAML, or a value is wrong.
+    """
+    try:
+        content = yaml.safe_load(path.read_text())
+    except FileNotFoundError:
+        raise DtiError(f"{path}: not found; run from the project's folder") from None
+    except yaml.YAMLError as error:
+        raise DtiError(f"{path}: no valid YAML: {error}") from None
+    return parse_params(content, str(path))
