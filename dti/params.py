@@ -96,6 +96,8 @@ class Model(Section):
     def _useful(self) -> "Model":
         if self.backbone == "tiny" and self.revision is not None:
             raise ValueError("model.revision has no meaning for backbone tiny; set it to null")
+        if self.backbone == "tiny" and self.tuning == "lora":
+            raise ValueError("model.tuning lora needs a pretrained backbone; tiny starts from random weights: use full")
         return self
 
 

@@ -1,0 +1,120 @@
+"""Block-sparse attention on any device: no T x T anywhere, cost linear in the row.
+
+Content is cut into blocks of C queries; each block reads its own and the few earlier blocks that its intervals reach.
+Probes are cut into blocks of B; each block gathers the keys that any of its probes may read. Both are one SDPA call.
+
+Shape suffixes: C, B as above; G blocks of content, J blocks of probes, W keys of one block.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from dti.attention.reference import slopes_of
+from dti.attention.visibility import Segment, View
+
+PROBES_PER_BLOCK = 16
+
+
+def _block_size(reach: int) -> int:
+    """Queries per block: small where reading is short, 256 for whole windows (docs/log.md)."""
+    return 256 if reach > 128 else 64 if reach > 32 else 32
+
+
+class Blocks:
+    """The same attention as ``Reference``, in blocks."""
+
+    def __init__(self, view: View, heads: int, device: torch.device) -> None:
+        self.content = view.content
+        reach = int((torch.arange(view.content) - view.start_S).max())
+        self.size = _block_size(reach)
+        self.back = -(-reach // self.size)
+        self.mask_G1CW = self._content_mask(view).to(device)
+        keys_JW, bias_JHBW = _probe_plan(view, heads)
+        self.keys_JW, self.bias_JHBW = keys_JW.to(device), bias_JHBW.to(device)
+
+    def __call__(self, q_HTD: Tensor, k_HSD: Tensor, k_HTD: Tensor, v_HTD: Tensor, scale: float) -> Tensor:
+        """Attend; arguments and result as in ``Reference``."""
+        content = self._content(q_HTD[:, : self.content], k_HSD, v_HTD[:, : self.content], scale)
+        return torch.cat([content, self._probes(q_HTD[:, self.content :], k_HTD, v_HTD, scale)], dim=1)
+
+    def _content_mask(self, view: View) -> Tensor:
+        blocks, size = -(-view.content // self.size), self.size
+        query_GC = torch.arange(blocks * size).view(blocks, size, 1)
+        # Rows past the end read themselves, so that no softmax is empty.
+        start = torch.cat([view.start_S, torch.arange(view.content, blocks * size)]).view(blocks, size, 1)
+        first = (torch.arange(blocks) - self.back) * size
+        key_GW = first.view(-1, 1, 1) + torch.arange((self.back + 1) * size)
+        return ((start <= key_GW) & (key_GW <= query_GC)).unsqueeze(1)
+
+    def _content(self, q_HSD: Tensor, k_HSD: Tensor, v_HSD: Tensor, scale: float) -> Tensor:
+        length = q_HSD.shape[1]
+        padding = -length % self.size
+        q = F.pad(q_HSD, (0, 0, 0, padding)).unflatten(1, (-1, self.size)).transpose(0, 1)
+        out = F.scaled_dot_product_attention(
+            q, self._banded(k_HSD, padding), self._banded(v_HSD, padding), self.mask_G1CW, scale=scale
+        )
+        return out.transpose(0, 1).flatten(1, 2)[:, :length]
+
+    def _banded(self, x_HSD: Tensor, padding: int) -> Tensor:
+        """Each block's own and earlier ``back`` blocks of keys, (G, H, W, D)."""
+        padded = F.pad(x_HSD, (0, 0, self.back * self.size, padding))
+        own = padded.shape[1] - self.back * self.size
+        shifts = [padded[:, i * self.size : i * self.size + own] for i in range(self.back + 1)]
+        return torch.cat([x.unflatten(1, (-1, self.size)) for x in shifts], dim=2).transpose(0, 1)
+
+    def _probes(self, q_HKD: Tensor, k_HTD: Tensor, v_HTD: Tensor, scale: float) -> Tensor:
+        probes = q_HKD.shape[1]
+        blocks, width = self.keys_JW.shape
+        q = F.pad(q_HKD, (0, 0, 0, blocks * PROBES_PER_BLOCK - probes))
+        q_JHBD = q.unflatten(1, (blocks, PROBES_PER_BLOCK)).transpose(0, 1)
+        flat = self.keys_JW.flatten()
+        k_JHWD, v_JHWD = (_gather(x, flat).unflatten(1, (blocks, width)).transpose(0, 1) for x in (k_HTD, v_HTD))
+        bias = self.bias_JHBW.to(q.dtype)
+        out = F.scaled_dot_product_attention(q_JHBD, k_JHWD, v_JHWD, bias, scale=scale)
+        return out.transpose(0, 1).flatten(1, 2)[:, :probes]
+
+
+def _gather(x_HTD: Tensor, places: Tensor) -> Tensor:
+    """Rows ``places`` of every head, through one contiguous (T, H D) table: its backward is one plain row sum."""
+    rows = x_HTD.transpose(0, 1).flatten(1).index_select(0, places)
+    return rows.unflatten(1, (x_HTD.shape[0], -1)).transpose(0, 1)
+
+
+def _probe_plan(view: View, heads: int) -> tuple[Tensor, Tensor]:
+    """The keys of each block of probes, (J, W), and the bias of each pair, -inf where it may not be read, (J, H, B, W).
+
+    Padding probes of the last block repeat the last one; their results are dropped.
+    """
+    blocks = -(-view.probes // PROBES_PER_BLOCK)
+    place_JB = torch.arange(blocks * PROBES_PER_BLOCK).clamp(max=view.probes - 1).view(blocks, PROBES_PER_BLOCK)
+    parts = [_segment_plan(segment, place_JB) for segment in view.segments]
+    own_JBB = (place_JB[:, :, None] == place_JB[:, None, :]) & _first_of_each(place_JB)[:, None, :]
+    keys_JW = torch.cat([keys for keys, _ in parts] + [view.content + place_JB], dim=1)
+    mask_JBW = torch.cat([mask for _, mask in parts] + [own_JBB], dim=2)
+    bias_JHBW = torch.zeros(blocks, heads, PROBES_PER_BLOCK, keys_JW.shape[1])
+    if view.biased:
+        order_T = torch.cat([view.order_S, view.target_K])
+        distance_JBW = (view.target_K[place_JB][:, :, None] - order_T[keys_JW][:, None, :]).clamp(min=0)
+        bias_JHBW -= slopes_of(heads).float()[:, None, None] * distance_JBW[:, None]
+    return keys_JW, bias_JHBW.masked_fill_(~mask_JBW[:, None], -torch.inf)
+
+
+def _first_of_each(place_JB: Tensor) -> Tensor:
+    """False where a place repeats the one before it: a padding probe must not be read twice."""
+    first = torch.ones_like(place_JB, dtype=torch.bool)
+    first[:, 1:] = place_JB[:, 1:] != place_JB[:, :-1]
+    return first
+
+
+def _segment_plan(segment: Segment, place_JB: Tensor) -> tuple[Tensor, Tensor]:
+    """One segment's keys of each block, (J, W) content places, and which probe may read which, (J, B, W)."""
+    low_JB, high_JB = segment.low_K[place_JB], segment.high_K[place_JB]
+    empty_JB = high_JB <= low_JB
+    first_J = low_JB.masked_fill(empty_JB, segment.keys_N.numel()).amin(1)
+    width = int((high_JB.masked_fill(empty_JB, 0).amax(1) - first_J).clamp(min=0).max())
+    listed_JW = first_J[:, None] + torch.arange(width)
+    mask_JBW = (low_JB[:, :, None] <= listed_JW[:, None]) & (listed_JW[:, None] < high_JB[:, :, None])
+    if segment.keys_N.numel() == 0:
+        return listed_JW, mask_JBW
+    return segment.keys_N[listed_JW.clamp(max=segment.keys_N.numel() - 1)], mask_JBW

@@ -1,0 +1,106 @@
+"""Attention as stock Hugging Face models call it: registered as ``dti`` at transformers' own extension point."""
+
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+import torch
+from torch import Tensor, nn
+from transformers import AttentionInterface, PreTrainedModel
+
+from dti.attention.blocks import Blocks
+from dti.attention.reference import Reference
+from dti.attention.rope import NeutralRotary, Rope, Table
+from dti.attention.visibility import View
+from dti.errors import DtiError
+
+Backend = Literal["reference", "blocks"]
+FAMILIES = ("llama", "mistral", "qwen2", "qwen3")
+LENGTH_DEPENDENT = ("dynamic", "longrope")
+
+
+class Attend(Protocol):
+    """What a backend offers: attention of one row; see ``Reference.__call__``."""
+
+    def __call__(self, q_HTD: Tensor, k_HSD: Tensor, k_HTD: Tensor, v_HTD: Tensor, scale: float) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class Reading:
+    """All that one forward pass of one row needs; the same for every layer.
+
+    Attributes:
+        content: S, the number of content tokens.
+        attend: the backend, with its plan of this row.
+        query: rotation of all queries, (T, D).
+        key: rotation of all keys as probes read them, (T, D).
+        content_key: rotation of the content's keys as content reads them, (S, D); None: the same as ``key``.
+    """
+
+    content: int
+    attend: Attend
+    query: Table
+    key: Table
+    content_key: Table | None
+
+
+def reading_of(view: View, rope: Rope, backend: Backend, heads: int, like: Tensor) -> Reading:
+    """Plan a row's attention once, for all layers, in the dtype and on the device of ``like``."""
+    plan: Attend = (Reference if backend == "reference" else Blocks)(view, heads, like.device)
+    query = rope.table(torch.cat([view.position_S, view.query_position_K]), like)
+    key = rope.table(torch.cat([view.key_position_S, view.query_position_K]), like)
+    same = torch.equal(view.position_S, view.key_position_S)
+    return Reading(view.content, plan, query, key, None if same else rope.table(view.position_S, like))
+
+
+def dti_attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    *,
+    scaling: float,
+    reading: Reading,
+    **_: Any,
+) -> tuple[Tensor, None]:
+    """The registered function: queries (1, H, T, D), keys and values (1, H or fewer, T, D), none of them rotated.
+
+    ``reading`` has no default on purpose: a forward pass without it is an error, not plain attention.
+    """
+    group = query.shape[1] // key.shape[1]
+    q_HTD, k_HTD, v_HTD = query[0], _each_head(key[0], group), _each_head(value[0], group)
+    k_probe = reading.key.rotate(k_HTD)
+    S = reading.content
+    k_content = reading.content_key.rotate(k_HTD[:, :S]) if reading.content_key else k_probe[:, :S]
+    out_HTD = reading.attend(reading.query.rotate(q_HTD), k_content, k_probe, v_HTD, scaling)
+    return out_HTD.transpose(0, 1).unsqueeze(0).contiguous(), None
+
+
+def _each_head(x: Tensor, group: int) -> Tensor:
+    """Repeat key/value heads for the query heads that share them."""
+    return x if group == 1 else x.repeat_interleave(group, dim=0)
+
+
+AttentionInterface.register("dti", dti_attention)
+
+
+def attach(model: PreTrainedModel) -> Rope:
+    """Make a stock causal language model read by this project's rules; returns its rotary frequencies.
+
+    Raises:
+        DtiError: the model's family or its kind of RoPE is not supported.
+    """
+    kind = model.config.model_type
+    if kind not in FAMILIES:
+        raise DtiError(f"model.backbone: family {kind!r} is not supported; supported are {', '.join(FAMILIES)}")
+    decoder = model.get_decoder()
+    rotary = decoder.rotary_emb
+    if rotary.rope_type in LENGTH_DEPENDENT:
+        raise DtiError(
+            f"model.backbone: RoPE of type {rotary.rope_type!r} depends on the length of the prompt; refused"
+        )
+    rope = Rope(rotary.inv_freq, float(rotary.attention_scaling))
+    decoder.rotary_emb = NeutralRotary(2 * rotary.inv_freq.numel())
+    model.config._attn_implementation = "dti"
+    model.config.use_cache = False
+    return rope

@@ -1,0 +1,119 @@
+"""What training leaves behind: a folder with weights (safetensors only), the tokenizer, and how to read with them."""
+
+import json
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from peft import PeftModel, set_peft_model_state_dict
+from safetensors.torch import load_file
+
+from dti.attention.plugin import Backend
+from dti.attention.visibility import Sight
+from dti.errors import DtiError
+from dti.files import atomic_folder, read_json, sha256_of
+from dti.model.backbone import pretrained
+from dti.model.ctr import CtrModel, Tokens
+
+RECORD = "dti.json"
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Record:
+    """What scoring must know about an adapter, and what it was made of."""
+
+    format: int
+    backbone: str
+    revision: str | None
+    tuning: Literal["full", "lora"]
+    sight: Sight
+    tokens: Tokens
+    context_labels: str
+    profile: bool
+    k: int | str
+    seed: int
+    dataset: str
+    packed_digest: str
+
+
+def save(folder: Path, model: CtrModel, record: Record, tokenizer: Path) -> None:
+    """Write the adapter's folder, atomically: weights, tokenizer and record."""
+    with atomic_folder(folder) as partial:
+        if record.tuning == "full":
+            model.backbone.save_pretrained(partial)
+        else:
+            model.backbone.save_pretrained(partial, safe_serialization=True, save_embedding_layers=False)
+            (partial / "README.md").unlink()  # peft's empty form of a model card
+        shutil.copytree(tokenizer, partial / "tokenizer")
+        (partial / RECORD).write_text(json.dumps(asdict(record), indent=2) + "\n")
+
+
+def read_record(folder: Path) -> Record:
+    """The record of an adapter's folder.
+
+    Raises:
+        DtiError: there is none, or it is of another format.
+    """
+    content = read_json(folder / RECORD)
+    if content.get("format") != FORMAT:
+        raise DtiError(
+            f"{folder / RECORD}: format {content.get('format')!r}, but this code reads {FORMAT}; train again"
+        )
+    content["sight"], content["tokens"] = Sight(**content["sight"]), Tokens(**content["tokens"])
+    return Record(**content)
+
+
+def weights_of(folder: Path, record: Record) -> Path:
+    """The safetensors file of an adapter's folder.
+
+    Raises:
+        DtiError: it is missing (weights in any other form are not read).
+    """
+    file = folder / ("model.safetensors" if record.tuning == "full" else "adapter_model.safetensors")
+    if not file.is_file():
+        raise DtiError(f"{file}: not found; weights load from safetensors only. Make it with `dvc repro train`")
+    return file
+
+
+def load(folder: Path, backend: Backend, device: torch.device) -> tuple[CtrModel, Record]:
+    """Load an adapter for scoring, on a clean base where it is LoRA.
+
+    Raises:
+        DtiError: the folder is incomplete, or its base model cannot be had.
+    """
+    record = read_record(folder)
+    weights_of(folder, record)
+    if record.tuning == "full":
+        backbone = pretrained(str(folder.resolve()), None)
+    else:
+        base = pretrained(record.backbone, record.revision)
+        backbone = PeftModel.from_pretrained(base, str(folder), use_safetensors=True)
+    model = CtrModel(backbone, record.tokens, record.sight, backend).to(device)
+    return model.eval(), record
+
+
+def continue_from(folder: Path, model: CtrModel, record: Record, tokenizer: Path) -> None:
+    """Copy an earlier adapter's weights into ``model``, which ``record`` describes (``train.init_from``).
+
+    Raises:
+        DtiError: the folder is no adapter, is of another kind, or has another tokenizer.
+    """
+    earlier = read_record(folder)
+    for name in ("backbone", "revision", "tuning", "sight", "tokens", "context_labels", "profile"):
+        if getattr(earlier, name) != getattr(record, name):
+            raise DtiError(
+                f"train.init_from: {folder} has {name} {getattr(earlier, name)!r}, the parameters "
+                f"{getattr(record, name)!r}; they must agree"
+            )
+    if sha256_of(folder / "tokenizer" / "tokenizer.json") != sha256_of(tokenizer / "tokenizer.json"):
+        raise DtiError(f"train.init_from: {folder} has another tokenizer than the packed data; run `dvc repro pack`")
+    weights = load_file(weights_of(folder, earlier))
+    if record.tuning == "lora":
+        set_peft_model_state_dict(model.backbone, weights)
+        return
+    missing, unexpected = model.backbone.load_state_dict(weights, strict=False)
+    if unexpected or set(missing) - set(model.backbone.all_tied_weights_keys):
+        raise DtiError(f"train.init_from: {folder} has weights of another shape of model")

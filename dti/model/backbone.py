@@ -1,0 +1,97 @@
+"""Causal language models: the project's own small Llama, or a pretrained one, with LoRA or trained whole."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig, get_peft_model
+from torch import Tensor, nn
+from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, PreTrainedModel
+
+from dti.errors import DtiError
+from dti.params import Lora, Model, Tiny
+
+
+def tiny_llama(tiny: Tiny, vocabulary: int, pad: int) -> PreTrainedModel:
+    """A freshly initialised Llama of the size that ``tiny`` names; input and output embeddings are one.
+
+    Args:
+        vocabulary: number of token ids.
+        pad: the padding token's id.
+    """
+    config = LlamaConfig(
+        vocab_size=vocabulary,
+        hidden_size=tiny.width,
+        intermediate_size=4 * tiny.width,
+        num_hidden_layers=tiny.layers,
+        num_attention_heads=tiny.heads,
+        tie_word_embeddings=True,
+        pad_token_id=pad,
+        bos_token_id=None,
+        eos_token_id=None,
+        use_cache=False,
+    )
+    return LlamaForCausalLM(config)
+
+
+def pretrained(backbone: str, revision: str | None) -> PreTrainedModel:
+    """Load a causal language model from a local folder or the hub: safetensors only, no code of its own, float32.
+
+    Raises:
+        DtiError: it cannot be had, with the reason.
+    """
+    if backbone.startswith((".", "/", "~")) and not Path(backbone).expanduser().is_dir():
+        raise DtiError(f"model.backbone: folder {backbone} does not exist")
+    try:
+        return AutoModelForCausalLM.from_pretrained(
+            Path(backbone).expanduser() if backbone.startswith("~") else backbone,
+            revision=revision or "main",
+            dtype=torch.float32,
+            use_safetensors=True,
+            trust_remote_code=False,
+        )
+    except (OSError, ValueError) as error:
+        raise DtiError(f"model.backbone: cannot load {backbone!r}: {error}") from error
+
+
+def build(params: Model, vocabulary: int, pad: int, sum_token: int) -> PreTrainedModel:
+    """The backbone of ``params``, wrapped by LoRA where that is asked for.
+
+    Args:
+        vocabulary: number of token ids, for ``tiny``.
+        sum_token: the [SUM] token, whose embedding is trained in either case.
+    """
+    if params.backbone == "tiny":
+        model = tiny_llama(params.tiny, vocabulary, pad)
+        add_dropout(model, params.tiny.dropout)
+    else:
+        model = pretrained(params.backbone, params.revision)
+    return with_lora(model, params.lora, sum_token) if params.tuning == "lora" else model
+
+
+def with_lora(model: PreTrainedModel, lora: Lora, sum_token: int) -> Any:
+    """Freeze the model and add LoRA to all linear layers but the head; [SUM]'s embedding row is trained, too."""
+    config = LoraConfig(
+        r=lora.r,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules="all-linear",
+        trainable_token_indices=[sum_token],
+        task_type="CAUSAL_LM",
+    )
+    return get_peft_model(model, config)
+
+
+def add_dropout(model: PreTrainedModel, probability: float) -> None:
+    """Drop out each layer's attention and feed-forward output during training, before the residual sum.
+
+    Hugging Face's Llama has dropout on attention weights alone; a hook adds it where small models need it.
+    """
+
+    def drop(module: nn.Module, inputs: object, output: Tensor) -> Tensor:
+        return nn.functional.dropout(output, probability, module.training)
+
+    if probability > 0:
+        for layer in model.get_decoder().layers:
+            layer.self_attn.o_proj.register_forward_hook(drop)
+            layer.mlp.down_proj.register_forward_hook(drop)
