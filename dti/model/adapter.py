@@ -15,7 +15,8 @@ from dti.attention.visibility import Sight
 from dti.errors import DtiError
 from dti.files import atomic_folder, read_json, sha256_of
 from dti.model.backbone import pretrained
-from dti.model.ctr import CtrModel, Tokens
+from dti.model.ctr import CtrModel
+from dti.prompts.store import TokenIds
 
 RECORD = "dti.json"
 FORMAT = 1
@@ -30,7 +31,7 @@ class Record:
     revision: str | None
     tuning: Literal["full", "lora"]
     sight: Sight
-    tokens: Tokens
+    tokens: TokenIds
     context_labels: str
     profile: bool
     k: int | str
@@ -62,7 +63,7 @@ def read_record(folder: Path) -> Record:
         raise DtiError(
             f"{folder / RECORD}: format {content.get('format')!r}, but this code reads {FORMAT}; train again"
         )
-    content["sight"], content["tokens"] = Sight(**content["sight"]), Tokens(**content["tokens"])
+    content["sight"], content["tokens"] = Sight(**content["sight"]), TokenIds(**content["tokens"])
     return Record(**content)
 
 

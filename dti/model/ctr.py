@@ -1,6 +1,5 @@
 """A causal language model that predicts clicks: one forward pass of a row gives one logit per probe."""
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -10,15 +9,7 @@ from transformers import PreTrainedModel
 from dti.attention.plugin import Backend, attach, reading_of
 from dti.attention.visibility import Sight, view_of
 from dti.prompts.row import Row
-
-
-@dataclass(frozen=True)
-class Tokens:
-    """Ids of the tokens with a role: the two answers and the probe."""
-
-    no: int
-    yes: int
-    sum: int
+from dti.prompts.store import TokenIds
 
 
 class CtrModel(nn.Module):
@@ -31,7 +22,7 @@ class CtrModel(nn.Module):
         backend: which attention code runs.
     """
 
-    def __init__(self, backbone: Any, tokens: Tokens, sight: Sight, backend: Backend) -> None:
+    def __init__(self, backbone: Any, tokens: TokenIds, sight: Sight, backend: Backend) -> None:
         super().__init__()
         self.backbone = backbone
         self.tokens, self.sight, self.backend = tokens, sight, backend

@@ -1,0 +1,34 @@
+"""Scores of prompts, pass by pass."""
+
+import numpy as np
+import torch
+
+from dti.model.ctr import CtrModel
+from dti.progress import Progress
+from dti.prompts.batching import passes
+from dti.prompts.build import build_row
+from dti.prompts.packing import Prompts
+from dti.prompts.store import Store
+
+
+def logits_of(model: CtrModel, store: Store, prompts: Prompts, tokens_per_pass: int, what: str) -> np.ndarray:
+    """The logit of every target, float64, in the order of ``prompts`` and of the targets in each.
+
+    Args:
+        tokens_per_pass: content tokens of one forward pass, at most.
+        what: the progress line's subject.
+    """
+    was_training = model.training
+    model.eval()
+    parts = []
+    with torch.no_grad(), Progress(what, int(prompts.targets.sum()), "targets") as progress:
+        for part in passes(store, prompts, tokens_per_pass):
+            parts.append(model(build_row(store, part)).double().cpu().numpy())
+            progress.advance(parts[-1].size)
+    model.train(was_training)
+    return np.concatenate(parts)
+
+
+def probability(logits: np.ndarray) -> np.ndarray:
+    """The sigmoid: the softmax over the answers (no, yes)."""
+    return 1.0 / (1.0 + np.exp(-logits))

@@ -1,0 +1,28 @@
+"""Stage train: packed prompts -> models/adapter, reports/train.json, reports/history.csv."""
+
+import csv
+from pathlib import Path
+
+from dti.errors import run_or_exit
+from dti.files import atomic_file, write_json
+from dti.model.adapter import save
+from dti.params import load_params
+from dti.prompts.store import Store
+from dti.training.run import report, train
+
+
+def main() -> None:
+    """Train with the parameters of params.yaml on data/packed; a killed run goes on from its last checkpoint."""
+    store = Store.open(Path("data/packed"))
+    model, record, trainer = train(store, load_params())
+    write_json(Path("reports/train.json"), report(model, trainer))
+    with atomic_file(Path("reports/history.csv")) as partial, partial.open("w", newline="") as handle:
+        writer = csv.DictWriter(handle, fieldnames=list(trainer.state.history[0]))
+        writer.writeheader()
+        writer.writerows(trainer.state.history)
+    save(Path("models/adapter"), model, record, store.folder / "tokenizer")
+    trainer.checkpoint.remove()
+
+
+if __name__ == "__main__":
+    run_or_exit(main)

@@ -1,0 +1,120 @@
+"""Checkpoints: one safetensors file, so that each is there whole or not at all, and no pickle is ever read."""
+
+import fcntl
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from dti.errors import DtiError
+from dti.files import atomic_file
+
+Named = dict[str, Tensor]
+
+
+@dataclass
+class State:
+    """Where a run stands; everything that is no tensor.
+
+    Attributes:
+        epoch, step: finished epochs, and finished steps of the one under way.
+        targets, tokens: trained so far, context and probe tokens counted.
+        loss: summed over the targets of the epoch under way.
+        wait, compute, validation, saving: seconds spent so far.
+        history: a row per finished epoch; see docs/formats.md.
+        resumed: how often the run was taken up again.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    targets: int = 0
+    tokens: int = 0
+    loss: float = 0.0
+    wait: float = 0.0
+    compute: float = 0.0
+    validation: float = 0.0
+    saving: float = 0.0
+    history: list[dict[str, float | None]] = field(default_factory=list)
+    resumed: int = 0
+
+    @property
+    def hours(self) -> float:
+        """Hours of training proper: waiting for data and computing."""
+        return (self.wait + self.compute) / 3600
+
+
+def trained_weights(model: nn.Module) -> dict[str, nn.Parameter]:
+    """The parameters that training changes, by name."""
+    return {name: p for name, p in model.named_parameters() if p.requires_grad}
+
+
+class Checkpoint:
+    """The checkpoint of one run: weights, optimiser, the best weights so far, and the state.
+
+    Args:
+        folder: named after the run's key; removed on success.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.file = folder, folder / "last.safetensors"
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold the folder for this process alone.
+
+        Raises:
+            DtiError: another process trains the same run now.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / "lock").open("w") as handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise DtiError(
+                    f"{self.folder}: another process trains with the same data, parameters and code; wait for it"
+                ) from None
+            yield
+
+    def save(self, model: nn.Module, optimiser: torch.optim.Optimizer, best: Named, state: State) -> None:
+        """Write everything, atomically over the last one."""
+        tensors: Named = {}
+        for name, weight in trained_weights(model).items():
+            tensors[f"weight/{name}"] = weight.detach()
+            for key, value in optimiser.state[weight].items():
+                tensors[f"{key}/{name}"] = value
+        tensors |= {f"best/{name}": tensor for name, tensor in best.items()}
+        copies = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+        with atomic_file(self.file) as partial:
+            save_file(copies, partial, metadata={"state": json.dumps(asdict(state))})
+
+    def restore(self, model: nn.Module, optimiser: torch.optim.Optimizer) -> tuple[State, Named]:
+        """Load the last checkpoint into model and optimiser; a fresh state and no best weights where there is none."""
+        if not self.file.is_file():
+            return State(), {}
+        best: Named = {}
+        weights = trained_weights(model)
+        with safe_open(self.file, framework="pt") as handle, torch.no_grad():
+            state = State(**json.loads(handle.metadata()["state"]))
+            for full in handle.keys():  # noqa: SIM118 - safe_open is no mapping
+                kind, name = full.split("/", 1)
+                tensor = handle.get_tensor(full).to(weights[name].device)
+                if kind == "weight":
+                    weights[name].copy_(tensor)
+                elif kind == "best":
+                    best[name] = tensor
+                else:
+                    # AdamW counts steps on the CPU unless it is told otherwise, and "fused" keeps them with the weight.
+                    optimiser.state[weights[name]][kind] = tensor
+        state.resumed += 1
+        return state, best
+
+    def remove(self) -> None:
+        """Forget the run: it has ended well."""
+        shutil.rmtree(self.folder, ignore_errors=True)

@@ -1,0 +1,136 @@
+"""From parameters to a trained adapter: what a run is made of, and what it reports."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from dti.attention.visibility import Sight
+from dti.errors import DtiError
+from dti.files import digest_of
+from dti.home import ROOT, home
+from dti.model.adapter import FORMAT, Record, continue_from
+from dti.model.backbone import build
+from dti.model.ctr import CtrModel
+from dti.model.device import device_of
+from dti.params import Params, Train
+from dti.prompts.packing import Prompts, recut, stream_prompts, training_prompts
+from dti.prompts.store import Store
+from dti.training.checkpoint import Checkpoint, trained_weights
+from dti.training.trainer import Trainer, Work
+
+CODE = ("attention", "model", "prompts", "training")
+HARMLESS = {"checkpoint_seconds"}
+"""Parameters that change nothing of the result: a run may be resumed with other values."""
+
+
+def record_of(store: Store, params: Params) -> Record:
+    """What the adapter that these parameters make will say of itself."""
+    attention, meta = params.attention, store.meta
+    return Record(
+        format=FORMAT,
+        backbone=params.model.backbone,
+        revision=params.model.revision,
+        tuning=params.model.tuning,
+        sight=Sight(attention.policy, attention.probe_position, attention.context, meta.n),
+        tokens=meta.tokens,
+        context_labels=meta.context_labels,
+        profile=meta.profile,
+        k=meta.k,
+        seed=params.train.seed,
+        dataset=meta.dataset,
+        packed_digest=meta.digest,
+    )
+
+
+def model_of(store: Store, params: Params, record: Record) -> CtrModel:
+    """The model to train, on its device, with its first weights."""
+    torch.manual_seed(params.train.seed)
+    meta = store.meta
+    backbone = build(params.model, meta.vocabulary, meta.tokens.pad, meta.tokens.sum)
+    model = CtrModel(backbone, meta.tokens, record.sight, params.attention.backend)
+    if params.train.init_from is not None:
+        continue_from(Path(params.train.init_from), model, record, store.folder / "tokenizer")
+    return model.to(device_of(params.train.device))
+
+
+def work_of(store: Store, train: Train, policy: str) -> Work:
+    """The training prompts, and the validation prompts of a fixed random choice of users.
+
+    Validation sees what serving sees: k = 1. For the isolated policy a stream gives the same logits (tested), so
+    whole histories are used there, which costs a fraction.
+    """
+    return Work(store, training_prompts(store), _validation(store, train, policy))
+
+
+def _validation(store: Store, train: Train, policy: str) -> Prompts | None:
+    users = stream_prompts(store, "valid", "all")
+    if len(users) == 0:
+        return None
+    shuffled = users.take(np.random.default_rng(train.seed).permutation(len(users)))
+    count = max(1, int(np.searchsorted(np.cumsum(shuffled.targets), train.valid_targets, side="right")))
+    chosen = shuffled.take(slice(0, count))
+    return chosen if policy == "isolated" else recut(store, chosen, 1)
+
+
+def key_of(store: Store, params: Params) -> str:
+    """Names a run by all that decides its result: packed data, parameters, code, torch's version."""
+    train = {k: v for k, v in params.train.model_dump().items() if k not in HARMLESS}
+    start = params.train.init_from
+    parts = {
+        "packed": store.meta.digest,
+        "model": params.model.model_dump(),
+        "attention": params.attention.model_dump(),
+        "train": train,
+        "init_from": digest_of([Path(start)]) if start is not None else None,
+        "code": digest_of(ROOT / "dti" / room for room in CODE),
+        "torch": torch.__version__,
+    }
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:24]
+
+
+def train(store: Store, params: Params) -> tuple[CtrModel, Record, Trainer]:
+    """Train, or take up the run where its last checkpoint left it. The caller saves, then removes the checkpoint.
+
+    Raises:
+        DtiError: there is nothing to train on, or the same run is under way in another process.
+    """
+    if store.meta.counts.train == 0:
+        raise DtiError(f"{store.folder}: no training targets; lower data.min_context or give more data")
+    record = record_of(store, params)
+    model = model_of(store, params, record)
+    checkpoint = Checkpoint(home() / "checkpoints" / key_of(store, params))
+    with checkpoint.held():
+        trainer = Trainer(model, work_of(store, params.train, record.sight.policy), params.train, checkpoint)
+        if trainer.state.resumed:
+            print(f"resumed at epoch {trainer.state.epoch + 1}, step {trainer.state.step}", flush=True)
+        trainer.run()
+    return model, record, trainer
+
+
+def report(model: CtrModel, trainer: Trainer) -> dict[str, object]:
+    """The content of reports/train.json; hours are those of this training, wherever it ran."""
+    state = trainer.state
+    best = state.history[trainer.best_epoch - 1]
+    return {
+        "training_hours": state.hours,
+        "wait_hours": state.wait / 3600,
+        "compute_hours": state.compute / 3600,
+        "validation_hours": state.validation / 3600,
+        "checkpoint_hours": state.saving / 3600,
+        "targets_per_second": state.targets / (state.wait + state.compute),
+        "train_targets": int(trainer.work.training.targets.sum()),
+        "train_tokens": state.tokens,
+        "epochs": state.epoch,
+        "best_epoch": trainer.best_epoch,
+        "steps": state.epoch * trainer.steps_per_epoch,
+        "valid_auc": best["valid_auc"],
+        "valid_log_loss": best["valid_log_loss"],
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "trained_parameters": sum(p.numel() for p in trained_weights(model).values()),
+        "device": torch.cuda.get_device_name() if model.device.type == "cuda" else "cpu",
+        "threads": torch.get_num_threads(),
+        "resumed": state.resumed,
+    }

@@ -1,0 +1,193 @@
+"""The loop: steps of exactly ``targets_per_step`` targets, validation after each epoch, the best weights kept."""
+
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from sklearn.metrics import log_loss, roc_auc_score
+from torch.nn import functional as F
+
+from dti.errors import DtiError
+from dti.model.ctr import CtrModel
+from dti.model.scoring import logits_of, probability
+from dti.params import Train
+from dti.progress import Progress
+from dti.prompts.batching import epoch_steps, passes
+from dti.prompts.build import build_row
+from dti.prompts.packing import Prompts
+from dti.prompts.row import Row
+from dti.prompts.store import Store
+from dti.training.checkpoint import Checkpoint, State, trained_weights
+from dti.training.interrupt import stop_requests
+from dti.training.schedule import optimiser_of, rate_at
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a run trains on: the store, its training prompts, and the validation prompts (none with ``split: none``)."""
+
+    store: Store
+    training: Prompts
+    validation: Prompts | None
+
+
+class Trainer:
+    """One training run.
+
+    Args:
+        model: its parameters that require gradients are trained.
+        work: the data.
+        params: how.
+        checkpoint: where the run is kept until it ends.
+    """
+
+    def __init__(self, model: CtrModel, work: Work, params: Train, checkpoint: Checkpoint) -> None:
+        self.model, self.work, self.params, self.checkpoint = model, work, params, checkpoint
+        self.optimiser = optimiser_of(trained_weights(model).values(), params)
+        self.state, self.best = checkpoint.restore(model, self.optimiser)
+        self.steps_per_epoch = -(-int(work.training.targets.sum()) // params.targets_per_step)
+        self.saved = time.monotonic()
+
+    def run(self) -> State:
+        """Train to the end, or until validation stops improving; the model then holds the best weights.
+
+        Raises:
+            KeyboardInterrupt: a stop was asked for; the checkpoint holds everything up to the last step.
+            DtiError: the loss is not finite.
+        """
+        with stop_requests() as stop:
+            while not self._finished():
+                self._epoch(stop)
+                self._validate()
+                self._save()
+        with torch.no_grad():
+            for name, weight in trained_weights(self.model).items():
+                weight.copy_(self.best[name])
+        return self.state
+
+    @property
+    def best_epoch(self) -> int:
+        """The epoch (1-based) whose weights are kept: the best by validation AUC, else the last."""
+        scores = [row["valid_auc"] for row in self.state.history]
+        known = [s for s in scores if s is not None]
+        return scores.index(max(known)) + 1 if known else len(scores)
+
+    def _finished(self) -> bool:
+        done = self.state.epoch
+        stale = done - self.best_epoch
+        return done >= self.params.epochs or (self.params.patience > 0 and stale >= self.params.patience)
+
+    def _epoch(self, stop: Callable[[], bool]) -> None:
+        state, params = self.state, self.params
+        total = int(self.work.training.targets.sum())
+        steps = epoch_steps(self.work.store, self.work.training, params.targets_per_step, (params.seed, state.epoch))
+        self.model.train()
+        what, done = f"epoch {state.epoch + 1}/{params.epochs}", min(state.step * params.targets_per_step, total)
+        with Progress(what, total, "targets", done=done) as progress, ThreadPoolExecutor(1) as executor:
+            rows = _ahead(executor, self._rows(steps, skip=state.step))
+            while (batch := self._wait(rows)) is not None:
+                loss = self._step(batch)
+                progress.advance(sum(row.target_K.size for row in batch), f"loss {loss:.4f}")
+                if stop():
+                    self._save()
+                    raise KeyboardInterrupt
+                if time.monotonic() - self.saved >= params.checkpoint_seconds:
+                    self._save()
+
+    def _rows(self, steps: Iterator[Prompts], skip: int) -> Iterator[list[Row]]:
+        for number, prompts in enumerate(steps):
+            if number >= skip:
+                store = self.work.store
+                yield [build_row(store, part) for part in passes(store, prompts, self.params.tokens_per_pass)]
+
+    def _wait(self, rows: Iterator[list[Row]]) -> list[Row] | None:
+        began = time.perf_counter()
+        batch = next(rows, None)
+        self.state.wait += time.perf_counter() - began
+        return batch
+
+    def _step(self, batch: list[Row]) -> float:
+        """One optimiser step over all passes of ``batch``; returns the mean loss per target."""
+        began, state = time.perf_counter(), self.state
+        number = state.epoch * self.steps_per_epoch + state.step
+        torch.manual_seed(self.params.seed * 1_000_003 + number)  # dropout repeats itself after a resume
+        count = sum(row.target_K.size for row in batch)
+        share = rate_at(number, self.params.epochs * self.steps_per_epoch, self.params.warmup)
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.params.learning_rate * share
+        loss = sum(self._backward(row, count) for row in batch)
+        torch.nn.utils.clip_grad_norm_(trained_weights(self.model).values(), self.params.clip)
+        self.optimiser.step()
+        self.optimiser.zero_grad(set_to_none=True)
+        if not np.isfinite(loss):
+            raise DtiError(f"train: the loss is {loss} in step {number + 1}; lower train.learning_rate or use fp32")
+        state.step += 1
+        state.targets += count
+        state.tokens += sum(row.tokens_S.size + row.target_K.size for row in batch)
+        state.loss += loss * count
+        state.compute += time.perf_counter() - began
+        return loss
+
+    def _backward(self, row: Row, count: int) -> float:
+        device = self.model.device
+        with torch.autocast(device.type, torch.bfloat16, enabled=self.params.precision == "bf16"):
+            logits = self.model(row)
+        answers = torch.from_numpy(row.answer_K).to(device, logits.dtype)
+        loss = F.binary_cross_entropy_with_logits(logits, answers, reduction="sum") / count
+        loss.backward()
+        return loss.item()
+
+    def _validate(self) -> None:
+        began, state = time.perf_counter(), self.state
+        count = int(self.work.training.targets.sum())
+        auc, loss = self._valid_scores()
+        state.epoch, state.step = state.epoch + 1, 0
+        state.history.append(
+            {
+                "epoch": state.epoch,
+                "step": state.epoch * self.steps_per_epoch,
+                "targets": state.targets,
+                "hours": state.hours,
+                "train_loss": state.loss / count,
+                "valid_auc": auc,
+                "valid_log_loss": loss,
+            }
+        )
+        state.loss = 0.0
+        if self.best_epoch == state.epoch:
+            self.best = {name: w.detach().clone() for name, w in trained_weights(self.model).items()}
+        state.validation += time.perf_counter() - began
+        if auc is not None:
+            print(f"epoch {state.epoch}: validation AUC {auc:.4f}, log loss {loss:.4f}", flush=True)
+
+    def _valid_scores(self) -> tuple[float | None, float | None]:
+        prompts, store = self.work.validation, self.work.store
+        if prompts is None:
+            return None, None
+        score = probability(logits_of(self.model, store, prompts, self.params.tokens_per_pass, "validation"))
+        answer = answers_of(store, prompts)
+        auc = float(roc_auc_score(answer, score)) if 0 < answer.mean() < 1 else None
+        return auc, float(log_loss(answer, score, labels=[0, 1]))
+
+    def _save(self) -> None:
+        began = time.perf_counter()
+        self.checkpoint.save(self.model, self.optimiser, self.best, self.state)
+        self.state.saving += time.perf_counter() - began
+        self.saved = time.monotonic()
+
+
+def answers_of(store: Store, prompts: Prompts) -> np.ndarray:
+    """The label of every target, in the order of ``prompts`` and of the targets in each."""
+    pieces = zip(prompts.shard, prompts.target_start, prompts.target_stop, strict=True)
+    return np.concatenate([store.shards[s].label[low:high] for s, low, high in pieces])
+
+
+def _ahead(executor: ThreadPoolExecutor, items: Iterator[list[Row]]) -> Iterator[list[Row]]:
+    """Prepare the next item while the caller works on this one."""
+    upcoming = executor.submit(next, items, None)
+    while (item := upcoming.result()) is not None:
+        upcoming = executor.submit(next, items, None)
+        yield item

@@ -1,0 +1,135 @@
+"""Small masks, drawn and asserted literally."""
+
+import numpy as np
+import pytest
+import torch
+
+from dti.attention.visibility import Sight, distance_of, mask_of, view_of
+from dti.prompts.row import Row
+
+
+def ints(*values):
+    return np.array(values, dtype=np.int64)
+
+
+@pytest.fixture
+def one_prompt():
+    """Contexts a b, target c: item texts of one token. Content: a y b y c; one probe."""
+    return Row(
+        tokens_S=ints(10, 3, 11, 4, 12),
+        start_M=ints(0, 2, 4),
+        label_M=ints(1, 3, 5),
+        stop_M=ints(2, 4, 5),
+        prompt_M=ints(0, 0, 0),
+        first_P=ints(0),
+        prefix_start_P=ints(0),
+        prefix_stop_P=ints(0),
+        target_K=ints(2),
+        answer_K=ints(1),
+        shard_K=ints(0),
+        place_K=ints(2),
+    )
+
+
+@pytest.fixture
+def two_prompts():
+    """Prompt 1: profile u, context a, targets b (two tokens) and c; prompt 2: profile v, target d. Probes b c d."""
+    return Row(
+        tokens_S=ints(20, 10, 3, 11, 11, 4, 12, 21, 13),
+        start_M=ints(1, 3, 6, 8),
+        label_M=ints(2, 5, 7, 9),
+        stop_M=ints(3, 6, 7, 9),
+        prompt_M=ints(0, 0, 0, 1),
+        first_P=ints(0, 3),
+        prefix_start_P=ints(0, 7),
+        prefix_stop_P=ints(1, 8),
+        target_K=ints(1, 2, 3),
+        answer_K=ints(1, 0, 1),
+        shard_K=ints(0, 0, 0),
+        place_K=ints(1, 2, 3),
+    )
+
+
+def draw(row, **sight):
+    mask = mask_of(view_of(row, Sight(**{"probe_position": "local", "n": 1} | sight)))
+    return ["".join("1" if cell else "." for cell in line) for line in mask.tolist()]
+
+
+def test_window_reads_n_interactions_back(one_prompt):
+    assert draw(one_prompt, policy="window", context="all") == [
+        # a y b y c p
+        "1.....",
+        "11....",
+        "111...",
+        "1111..",
+        "..111.",
+        "..1111",
+    ]
+
+
+def test_isolated_reads_its_own_interaction(one_prompt):
+    assert draw(one_prompt, policy="isolated", context="label") == [
+        "1.....",
+        "11....",
+        "..1...",
+        "..11..",
+        "....1.",
+        "...111",
+    ]
+
+
+def test_isolated_probe_reads_all_context_tokens(one_prompt):
+    assert draw(one_prompt, policy="isolated", context="all")[-1] == "..1111"
+    assert draw(one_prompt, policy="isolated", context="all", n=2)[-1] == "111111"
+
+
+def test_windows_and_prefixes_stay_in_their_prompt(two_prompts):
+    assert draw(two_prompts, policy="window", context="all", n=1) == [
+        # u a y b b y c v d B C D
+        "1...........",
+        ".1..........",
+        ".11.........",
+        ".111........",
+        ".1111.......",
+        ".11111......",
+        "...1111.....",
+        ".......1....",
+        "........1...",
+        "11111....1..",
+        "1..1111...1.",
+        ".......11..1",
+    ]
+
+
+def test_label_context_leaves_only_label_tokens_and_the_target(two_prompts):
+    lines = draw(two_prompts, policy="isolated", context="label", n=5)
+    assert lines[-3:] == ["1.111....1..", "1.1..11...1.", ".......11..1"]
+
+
+def test_positions(two_prompts):
+    local = view_of(two_prompts, Sight("isolated", "local", "label", 1))
+    assert local.key_position_S.tolist() == [-1, -1, 0, -2, -1, 0, -1, -1, -1]
+    assert torch.equal(local.position_S, local.key_position_S)
+    assert local.query_position_K.tolist() == [0, 0, 0]
+    rope = view_of(two_prompts, Sight("isolated", "rope", "all", 1))
+    assert rope.position_S.tolist() == [0, 1, 2, 3, 4, 5, 6, 0, 1]
+    assert rope.query_position_K.tolist() == [5, 7, 2]
+    assert not rope.biased
+    window = view_of(two_prompts, Sight("window", "alibi", "all", 1))
+    assert window.position_S.tolist() == [0, 1, 2, 3, 4, 5, 6, 0, 1]
+    assert window.key_position_S.tolist() == [0] * 9
+
+
+def test_distance_counts_interactions_and_is_zero_for_the_profile(two_prompts):
+    view = view_of(two_prompts, Sight("window", "local", "all", 1))
+    assert distance_of(view)[1].tolist() == [0, 2, 2, 1, 1, 1, 0, 0, 0]
+
+
+def test_the_own_label_is_no_key(random_row):
+    for policy in ("window", "isolated"):
+        for context in ("all", "label"):
+            row = random_row(3, prompts=4, n=4, targets=5)
+            mask = mask_of(view_of(row, Sight(policy, "local", context, 4)))
+            for k, target in enumerate(row.target_K):
+                later = np.arange(row.label_M[target], row.tokens_S.size)
+                assert not mask[row.tokens_S.size + k, later].any()
