@@ -1,0 +1,63 @@
+"""Small random language models of every supported family."""
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from dti.attention.visibility import Sight
+from dti.model.ctr import CtrModel
+from dti.prompts.store import TokenIds
+
+TOKENS = TokenIds(no=3, yes=4, sum=2, pad=0, empty=1)
+
+
+def random_backbone(family="llama", layers=2, vocabulary=400, **extra):
+    """A random model of width 32 with 4 heads that share 2 key/value heads; weights large enough to matter."""
+    torch.manual_seed(0)
+    config = AutoConfig.for_model(
+        family,
+        vocab_size=vocabulary,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=layers,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=8,
+        pad_token_id=0,
+        **extra,
+    )
+    model = AutoModelForCausalLM.from_config(config)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim == 2:
+                parameter.mul_(4)
+    return model
+
+
+@pytest.fixture
+def backbone():
+    """``backbone(family, layers=2, ...)``: a random Hugging Face model."""
+    return random_backbone
+
+
+@pytest.fixture
+def ctr_model():
+    """``ctr_model(family="llama", layers=2, backend="blocks", tokens=..., **sight) -> CtrModel``."""
+
+    def make(family="llama", layers=2, backend="blocks", tokens=TOKENS, **sight):
+        reading = Sight(**{"policy": "isolated", "probe_position": "local", "context": "label", "n": 3} | sight)
+        return CtrModel(random_backbone(family, layers), tokens, reading, backend).eval()
+
+    return make
+
+
+@pytest.fixture
+def store(make_store):
+    """Five users with histories of 1 to 40 interactions over twelve items."""
+    rng = np.random.default_rng(4)
+    texts = [" ".join(rng.choice(["red", "blue", "lamp", "chair", "old"], rng.integers(1, 6))) for _ in range(12)]
+    histories = [
+        [(int(rng.integers(12)), int(rng.integers(2))) for _ in range(length)] for length in (1, 3, 12, 40, 25)
+    ]
+    return make_store(histories, texts, n=3, k=5)

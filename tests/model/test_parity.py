@@ -1,0 +1,88 @@
+"""A target's logit in a training prompt against its serving prompt, and what it may depend on."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from dti.model.scoring import logits_of
+from dti.prompts.build import build_row
+from dti.prompts.packing import recut, stream_prompts
+
+POSITIONS = ["rope", "alibi", "local"]
+
+
+def logits(model, store, k, tokens=10_000):
+    prompts = stream_prompts(store, "train", k)
+    return logits_of(model, store, prompts, tokens, "test")
+
+
+@pytest.mark.parametrize("k", [5, "all"])
+@pytest.mark.parametrize("context", ["all", "label"])
+@pytest.mark.parametrize("position", POSITIONS)
+@pytest.mark.parametrize("backend", ["reference", "blocks"])
+def test_isolated_streams_equal_serving_prompts(ctr_model, store, backend, position, context, k):
+    model = ctr_model(layers=3, backend=backend, probe_position=position, context=context)
+    np.testing.assert_allclose(logits(model, store, k), logits(model, store, 1), atol=1e-5)
+
+
+@pytest.mark.parametrize("position", POSITIONS)
+def test_window_streams_equal_serving_prompts_with_one_layer(ctr_model, store, position):
+    model = ctr_model(layers=1, policy="window", context="all", probe_position=position)
+    np.testing.assert_allclose(logits(model, store, "all"), logits(model, store, 1), atol=1e-5)
+
+
+def test_window_leaks_with_more_layers(ctr_model, store):
+    model = ctr_model(layers=3, policy="window", context="all")
+    gap = np.abs(logits(model, store, "all") - logits(model, store, 1))
+    first_of_user = [0, 1]
+    assert gap[first_of_user].max() < 1e-5
+    assert gap.max() > 1e-3
+
+
+def test_passes_of_any_size_give_the_same_logits(ctr_model, store):
+    model = ctr_model(policy="window", context="all")
+    np.testing.assert_allclose(logits(model, store, 5, tokens=64), logits(model, store, 5), atol=1e-5)
+
+
+@pytest.mark.parametrize("backend", ["reference", "blocks"])
+@pytest.mark.parametrize("context", ["all", "label"])
+@pytest.mark.parametrize("policy", ["window", "isolated"])
+def test_a_targets_own_label_never_reaches_its_probe(ctr_model, store, policy, context, backend):
+    model = ctr_model(policy=policy, context=context, backend=backend)
+    row = build_row(store, stream_prompts(store, "train", "all"))
+    tokens = model.tokens
+    with torch.no_grad():
+        before = model(row)
+        for probe in (2, 6, 20, 50):
+            place = row.label_M[row.target_K[probe]]
+            flipped = row.tokens_S.copy()
+            flipped[place] = tokens.yes if flipped[place] != tokens.yes else tokens.no
+            after = model(replace(row, tokens_S=flipped))
+            assert after[probe] == before[probe]
+            assert not torch.equal(after, before), "later targets do read it"
+
+
+@pytest.mark.parametrize("policy", ["window", "isolated"])
+def test_blocks_equal_the_reference_through_the_model_gradients_too(ctr_model, store, policy):
+    row = build_row(store, recut(store, stream_prompts(store, "train", "all"), 5))
+    results = []
+    for backend in ("reference", "blocks"):
+        model = ctr_model(policy=policy, backend=backend, context="all")
+        out = model(row)
+        (out * torch.linspace(-1, 1, out.numel())).sum().backward()
+        results.append((out, {name: p.grad for name, p in model.named_parameters() if p.grad is not None}))
+    (expected, expected_gradients), (found, gradients) = results
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+    assert gradients.keys() == expected_gradients.keys()
+    for name, gradient in gradients.items():
+        torch.testing.assert_close(gradient, expected_gradients[name], atol=1e-5, rtol=1e-4, msg=name)
+
+
+def test_probes_are_read_by_nobody(ctr_model, store):
+    model = ctr_model(policy="window", context="all")
+    every = build_row(store, stream_prompts(store, "train", "all"))
+    half = replace(every, target_K=every.target_K[::2], answer_K=every.answer_K[::2])
+    with torch.no_grad():
+        torch.testing.assert_close(model(half), model(every)[::2], atol=1e-5, rtol=1e-5)
