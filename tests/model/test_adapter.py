@@ -1,0 +1,108 @@
+"""What is saved loads again: trained whole or by LoRA, safetensors alone, nothing else is read."""
+
+import numpy as np
+import pytest
+import torch
+
+from dti.attention.visibility import Sight
+from dti.errors import DtiError
+from dti.model.adapter import FORMAT, Record, load, read_record, save
+from dti.model.backbone import pretrained, with_lora
+from dti.model.ctr import CtrModel
+from dti.model.scoring import logits_of
+from dti.params import Lora
+from dti.prompts.packing import stream_prompts
+
+SIGHT = Sight("isolated", "local", "label", 3)
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def base(tmp_path, backbone):
+    folder = tmp_path / "base"
+    backbone().save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def saved(tmp_path, base, store):
+    """``saved(tuning)``: an adapter's folder and its model."""
+
+    def make(tuning):
+        model = pretrained(str(base), None)
+        if tuning == "lora":
+            model = with_lora(model, Lora(r=4, alpha=8, dropout=0.0), store.meta.tokens.sum)
+            torch.manual_seed(1)
+            with torch.no_grad():
+                for parameter in model.parameters():
+                    if parameter.requires_grad:
+                        parameter.add_(0.1 * torch.randn_like(parameter))
+        ctr = CtrModel(model, store.meta.tokens, SIGHT, "blocks").eval()
+        meta = store.meta
+        settings = (str(base), None, tuning, SIGHT, meta.tokens, "binary", False, 5, 1, meta.dataset, meta.digest)
+        save(tmp_path / "adapter", ctr, Record(FORMAT, *settings), store.folder / "tokenizer")
+        return tmp_path / "adapter", ctr
+
+    return make
+
+
+@pytest.mark.parametrize("tuning", ["full", "lora"])
+def test_a_saved_adapter_scores_the_same(saved, store, tuning):
+    folder, model = saved(tuning)
+    prompts = stream_prompts(store, "train", "all")
+    loaded, record = load(folder, "blocks", CPU)
+    assert record.sight == SIGHT
+    np.testing.assert_array_equal(
+        logits_of(loaded, store, prompts, 10_000, "loaded"), logits_of(model, store, prompts, 10_000, "saved")
+    )
+
+
+def test_lora_trains_the_probe_and_little_else(saved):
+    folder, model = saved("lora")
+    trained = {name: p.numel() for name, p in model.named_parameters() if p.requires_grad}
+    assert any("trainable_tokens" in name and size == 32 for name, size in trained.items())
+    assert all("lora_" in name or "trainable_tokens" in name for name in trained)
+    assert not any("lm_head" in name for name in trained)
+    assert sorted(p.name for p in folder.iterdir()) == [
+        "adapter_config.json",
+        "adapter_model.safetensors",
+        "dti.json",
+        "tokenizer",
+    ]
+    assert (folder / "adapter_model.safetensors").stat().st_size < 100_000
+
+
+def test_every_lora_weight_gets_a_gradient(saved, store):
+    from dti.prompts.build import build_row
+
+    _, model = saved("lora")
+    model.train()
+    model(build_row(store, stream_prompts(store, "train", 5))).sum().backward()
+    trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in trained.values())
+
+
+@pytest.mark.parametrize("tuning", ["full", "lora"])
+def test_weights_in_a_pickle_are_not_read(saved, tuning):
+    folder, _ = saved(tuning)
+    for file in folder.glob("*.safetensors"):
+        file.unlink()
+    torch.save({"weight": torch.zeros(1)}, folder / "pytorch_model.bin")
+    torch.save({"weight": torch.zeros(1)}, folder / "adapter_model.bin")
+    with pytest.raises(DtiError, match="weights load from safetensors only"):
+        load(folder, "blocks", CPU)
+
+
+def test_a_pickled_base_is_not_read(base):
+    (base / "model.safetensors").unlink()
+    torch.save({"weight": torch.zeros(1)}, base / "pytorch_model.bin")
+    with pytest.raises(DtiError, match="cannot load"):
+        pretrained(str(base), None)
+
+
+def test_a_missing_folder_and_a_foreign_record_are_named(tmp_path):
+    with pytest.raises(DtiError, match=r"folder ./nowhere does not exist"):
+        pretrained("./nowhere", None)
+    (tmp_path / "dti.json").write_text('{"format": 0}')
+    with pytest.raises(DtiError, match="format 0, but this code reads 1"):
+        read_record(tmp_path)

@@ -1,0 +1,87 @@
+"""A killed run goes on from its last checkpoint, and ends with the weights of one that was never killed."""
+
+import os
+import signal
+import time
+
+import pytest
+from safetensors.torch import load_file
+
+from dti.errors import DtiError
+from dti.files import read_json
+
+
+def wait_for_checkpoint(project, process):
+    deadline = time.monotonic() + 120
+    while project.checkpoint is None:
+        assert process.poll() is None, process.stdout.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def same_weights(one, other):
+    left, right = (load_file(p.folder / "models" / "adapter" / "model.safetensors") for p in (one, other))
+    return left.keys() == right.keys() and all(left[name].equal(right[name]) for name in left)
+
+
+@pytest.fixture(scope="module")
+def never_killed(project):
+    whole = project("whole")
+    code, output = whole.train()
+    assert code == 0, output
+    return whole
+
+
+@pytest.mark.parametrize("name", ["SIGKILL", "SIGTERM"])
+def test_a_stopped_run_resumes_to_the_same_weights(project, never_killed, name):
+    stopped = project("stopped")
+    process = stopped.start()
+    wait_for_checkpoint(stopped, process)
+    os.kill(process.pid, getattr(signal, name))
+    process.communicate(timeout=60)
+    assert process.returncode == (-9 if name == "SIGKILL" else 130)
+    assert not (stopped.folder / "models").exists()
+    assert stopped.checkpoint is not None
+    code, output = stopped.train()
+    assert code == 0, output
+    assert "resumed at epoch" in output
+    assert same_weights(stopped, never_killed)
+    assert stopped.checkpoint is None, "removed on success"
+    report = read_json(stopped.folder / "reports" / "train.json")
+    assert report["resumed"] == 1
+    whole = read_json(never_killed.folder / "reports" / "train.json")
+    assert {k: report[k] for k in ("steps", "train_tokens", "valid_auc")} == {
+        k: whole[k] for k in ("steps", "train_tokens", "valid_auc")
+    }
+
+
+def test_a_second_process_on_the_same_run_is_refused(project, monkeypatch):
+    shared = project("shared", epochs=500)
+    first = shared.start()
+    wait_for_checkpoint(shared, first)
+    with pytest.raises(DtiError, match="another process trains with the same data"):
+        shared.train_here(monkeypatch)
+    first.kill()
+    first.communicate()
+
+
+def test_another_seed_is_another_run(project, never_killed, monkeypatch):
+    other = project("other", seed=2)
+    other.train_here(monkeypatch)
+    assert not same_weights(other, never_killed)
+
+
+def test_init_from_continues_an_adapter(project, never_killed, monkeypatch):
+    start = never_killed.folder / "models" / "adapter"
+    later = project("later", init_from=str(start), learning_rate=1e-9)
+    later.train_here(monkeypatch)
+    left, right = (load_file(p / "model.safetensors") for p in (start, later.folder / "models" / "adapter"))
+    assert max((left[name] - right[name]).abs().max() for name in left) < 1e-4
+
+
+def test_init_from_another_kind_of_adapter_is_refused(project, never_killed, monkeypatch):
+    other = project("window", init_from=str(never_killed.folder / "models" / "adapter"))
+    other.set(attention={"policy": "window"})
+    with pytest.raises(DtiError, match="has sight"):
+        other.train_here(monkeypatch)
+    assert not (other.folder / "models").exists()
