@@ -69,7 +69,7 @@ class Tiny(Section):
     layers: Positive = Field(description="decoder layers")
     width: Positive = Field(description="hidden size")
     heads: Positive = Field(description="attention heads; width / heads must be even")
-    vocabulary: int = Field(ge=64, description="size of the BPE vocabulary trained on the item texts")
+    vocabulary: int = Field(ge=300, description="size of the BPE vocabulary trained on the item texts")
     dropout: Fraction = Field(description="dropout on the residual branches during training")
 
     @model_validator(mode="after")

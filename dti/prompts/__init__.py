@@ -1,0 +1,1 @@
+"""The prompts room: templates, tokenizer, packing, the packed store and its rows."""

@@ -1,0 +1,145 @@
+"""Packs the interim data: texts become tokens, histories become shards, targets become prompts."""
+
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import pyarrow as pa
+
+from dti.errors import DtiError
+from dti.files import atomic_folder, digest_of, read_json, write_json
+from dti.params import Params
+from dti.prompts.interim import Interim, Survey
+from dti.prompts.packing import stream_prompts, write_prompts
+from dti.prompts.report import report, verify
+from dti.prompts.shards import write_shards
+from dti.prompts.store import FORMAT, Counts, Meta, Store, TokenIds, texts_schema, write_batch
+from dti.prompts.template import Template
+from dti.prompts.tokenizer import Texts, encode_texts, found_ids, load_tokenizer, named_ids, save_tokenizer, train_tiny
+
+
+def pack(params: Params, source: Path, target: Path) -> dict[str, Any]:
+    """Pack ``source`` (data/interim) into ``target`` (data/packed), which appears whole or not at all.
+
+    The same input gives the same bytes.
+
+    Returns:
+        the report: everything counted, beside what the cost model predicts.
+
+    Raises:
+        DtiError: bad input, a parameter that does not fit the data, or counts that do not agree.
+    """
+    interim = Interim(source)
+    survey = interim.survey()
+    check_fit(params, survey, interim.path)
+    items = render(interim.items, params.template.item, f"pack.templates.{params.data.name}.item")
+    profiles = _profiles(params, interim, survey)
+    with atomic_folder(target) as folder:
+        tokenizer, ids = make_tokenizer(params, survey, items, profiles)
+        save_tokenizer(tokenizer, folder / "tokenizer")
+        limit, kind = params.pack.max_item_tokens, params.pack.context_labels
+        item_texts = encode_texts(tokenizer, items, limit, ids.empty, "items")
+        user_texts = Texts.none(len(survey.user_ids))
+        if params.pack.profile:
+            user_texts = encode_texts(tokenizer, profiles, limit, None, "profiles")
+        write_texts(folder, "item", interim.item_ids, item_texts)
+        write_texts(folder, "user", survey.user_ids, user_texts)
+        write_shards(interim, folder / "shards", params.pack.shard_interactions, kind, ids, survey.ratings)
+        meta = _meta(params, read_json(source / "source.json"), ids, len(tokenizer), _expected(interim, survey))
+        return report(_finish(Store.map(folder, meta)), item_texts, user_texts)
+
+
+def check_fit(params: Params, survey: Survey, path: Path) -> None:
+    """Refuse parameters that the data cannot serve.
+
+    Raises:
+        DtiError: rating labels without ratings, or no training target.
+    """
+    if params.pack.context_labels == "rating" and not survey.ratings:
+        raise DtiError(f"pack.context_labels: rating needs a rating column, which {path} does not have; set binary")
+    if not survey.splits["train"]:
+        raise DtiError(f"{path}: no row of split train, so nothing to learn from; lower data.min_context or add data")
+
+
+def render(table: pa.Table, template: str, name: str) -> list[str]:
+    """The text of each row of a table of string fields; ``name`` is the template's parameter."""
+    parsed = Template.parse(template, table.column_names, name)
+    used = [field.name for field in parsed.fields]
+    return [parsed.render(row) for row in table.select(dict.fromkeys(used)).to_pylist()]
+
+
+def make_tokenizer(params: Params, survey: Survey, items: list[str], profiles: list[str]) -> tuple[Any, TokenIds]:
+    """The tokenizer of the backbone and its ids; ``tiny`` learns from texts of the training split alone.
+
+    An adapter that is to be continued (``train.init_from``) brings its own tokenizer.
+    """
+    levels = [f"{rating:g}" for rating in survey.ratings]
+    if params.model.backbone != "tiny":
+        tokenizer = load_tokenizer(params.model.backbone, params.model.revision)
+        return tokenizer, found_ids(tokenizer, levels if params.pack.context_labels == "rating" else [])
+    if params.train.init_from is not None:
+        tokenizer = load_tokenizer(str(Path(params.train.init_from) / "tokenizer"), None)
+        return tokenizer, named_ids(tokenizer, levels)
+    learned = [text for text, seen in zip(items, survey.trained_items_N, strict=True) if seen]
+    if params.pack.profile:
+        learned += [text for text, seen in zip(profiles, survey.trained_users_U, strict=True) if seen]
+    tokenizer = train_tiny(learned, params.model.tiny.vocabulary, levels)
+    return tokenizer, named_ids(tokenizer, levels)
+
+
+def write_texts(folder: Path, kind: Literal["item", "user"], ids: pa.Array, texts: Texts) -> None:
+    """Write ``items.arrow`` or ``users.arrow``."""
+    offsets = pa.array(texts.offsets, pa.int32())
+    tokens = pa.ListArray.from_arrays(offsets, pa.array(texts.tokens, pa.int32()))
+    write_batch(folder / f"{kind}s.arrow", {f"{kind}_id": ids, "tokens": tokens}, texts_schema(kind))
+
+
+def _profiles(params: Params, interim: Interim, survey: Survey) -> list[str]:
+    template = params.template.profile
+    if not params.pack.profile or template is None:
+        return []
+    return render(interim.profiles(survey.user_ids), template, f"pack.templates.{params.data.name}.profile")
+
+
+def _expected(interim: Interim, survey: Survey) -> Counts:
+    return Counts(
+        users=len(survey.user_ids),
+        items=len(interim.item_ids),
+        interactions=interim.rows,
+        positives=survey.positives,
+        prompts=0,
+        **survey.splits,
+    )
+
+
+def _meta(params: Params, source: dict[str, Any], ids: TokenIds, vocabulary: int, counts: Counts) -> Meta:
+    pack = params.pack
+    return Meta(
+        format=FORMAT,
+        dataset=params.data.name,
+        title=source["title"],
+        sha256=source["sha256"],
+        official=source["official"],
+        n=pack.n,
+        k=pack.k,
+        context_labels=pack.context_labels,
+        profile=pack.profile,
+        backbone=params.model.backbone,
+        revision=params.model.revision,
+        max_item_tokens=pack.max_item_tokens,
+        vocabulary=vocabulary,
+        tokens=ids,
+        counts=counts,
+    )
+
+
+def _finish(store: Store) -> Store:
+    """Cut and write the training prompts, compare all counts with the interim data's, and write ``meta.json``."""
+    prompts = stream_prompts(store, "train", store.meta.k)
+    counts = replace(store.meta.counts, prompts=len(prompts))
+    store = replace(store, meta=replace(store.meta, counts=counts))
+    verify(store, prompts)
+    write_prompts(store.folder / "prompts.arrow", prompts)
+    meta = replace(store.meta, digest=digest_of([store.folder]))
+    write_json(store.folder / "meta.json", asdict(meta))
+    return replace(store, meta=meta)

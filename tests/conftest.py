@@ -1,0 +1,104 @@
+"""Small packed stores for every room's tests."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from dti.files import write_json
+from dti.params import Params, parse_params
+from dti.prompts.pack import pack
+from dti.prompts.store import Store
+
+Histories = Sequence[Sequence[tuple[int, int]]]
+PARAMS = Path(__file__).parents[1] / "params.yaml"
+TEMPLATE = {"item": "{title}", "profile": "{profile}"}
+
+
+def make_params(*, vocabulary: int = 300, template: dict[str, str | None] = TEMPLATE, **pack_params: Any) -> Params:
+    """The project's params.yaml with another template, a small vocabulary and the given ``pack`` values."""
+    content = yaml.safe_load(PARAMS.read_text())
+    content["pack"] |= {"templates": {"demo": template}, **pack_params}
+    content["model"]["tiny"]["vocabulary"] = vocabulary
+    return parse_params(content)
+
+
+def write_interim(
+    folder: Path,
+    histories: Histories,
+    items: Sequence[dict[str, str | None]],
+    splits: Sequence[Sequence[str]] | None = None,
+    ratings: Sequence[Sequence[float]] | None = None,
+    users: Sequence[dict[str, str | None]] | None = None,
+) -> Path:
+    """Write an interim folder; user u's history holds (item index, label) pairs, all of split train by default."""
+    rows = [(u, order, *pair) for u, history in enumerate(histories) for order, pair in enumerate(history)]
+    columns: dict[str, Any] = {
+        "user_id": [f"u{u:04d}" for u, *_ in rows],
+        "item_id": [f"i{item}" for *_, item, _ in rows],
+        "label": pa.array([label for *_, label in rows], pa.int8()),
+        "timestamp": pa.array([1_000_000_000 + 60 * order for _, order, *_ in rows], pa.int64()),
+        "order": pa.array([order for _, order, *_ in rows], pa.int32()),
+        "split": [splits[u][order] if splits else "train" for u, order, *_ in rows],
+    }
+    if ratings:
+        columns["rating"] = pa.array([ratings[u][order] for u, order, *_ in rows], pa.float32())
+    folder.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.table(columns), folder / "interactions.parquet")
+    _write_fields(folder / "items.parquet", "item_id", [f"i{i}" for i in range(len(items))], items)
+    if users:
+        _write_fields(folder / "users.parquet", "user_id", [f"u{u:04d}" for u in range(len(users))], users)
+    write_json(
+        folder / "source.json", {"name": "demo", "title": "test", "sha256": "0" * 64, "official": True, "url": ""}
+    )
+    return folder
+
+
+def _write_fields(path: Path, key: str, ids: list[str], fields: Sequence[dict[str, str | None]]) -> None:
+    columns = {name: pa.array([row[name] for row in fields], pa.string()) for name in fields[0]}
+    pq.write_table(pa.table({key: ids, **columns}), path)
+
+
+@pytest.fixture(scope="session")
+def interim() -> Callable[..., Path]:
+    """``interim(folder, histories, items, splits=..., ratings=..., users=...)`` writes an interim folder."""
+    return write_interim
+
+
+@pytest.fixture(scope="session")
+def params_for() -> Callable[..., Params]:
+    """``params_for(vocabulary=..., template=..., **pack_params)``: parameters with those ``pack`` values."""
+    return make_params
+
+
+@pytest.fixture(scope="session")
+def make_store(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Store]:
+    """``make_store(histories, texts, n=..., k=..., splits=..., ratings=..., profiles=..., vocabulary=..., **pack)``.
+
+    Packs histories of (item index, label) pairs with a tiny tokenizer and opens the store. ``splits`` and ``ratings``
+    are shaped like ``histories`` (by default every interaction is a training target); ``profiles`` has one text per
+    user and switches profiles on.
+    """
+
+    def make(
+        histories: Histories,
+        texts: Sequence[str | None],
+        *,
+        splits: Sequence[Sequence[str]] | None = None,
+        ratings: Sequence[Sequence[float]] | None = None,
+        profiles: Sequence[str | None] | None = None,
+        vocabulary: int = 300,
+        **pack_params: Any,
+    ) -> Store:
+        folder = tmp_path_factory.mktemp("store")
+        users = [{"profile": text} for text in profiles] if profiles else None
+        source = write_interim(folder / "interim", histories, [{"title": t} for t in texts], splits, ratings, users)
+        pack_params = {"profile": profiles is not None, "n": 20, "k": 50, **pack_params}
+        pack(make_params(vocabulary=vocabulary, **pack_params), source, folder / "packed")
+        return Store.open(folder / "packed")
+
+    return make
