@@ -15,6 +15,8 @@ export DO_NOT_TRACK := true
 export MLFLOW_DISABLE_TELEMETRY := true
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export HF_HUB_DISABLE_TELEMETRY := 1
+# DVC runs its stages with the first python on the path.
+export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .PHONY: run test test-all lint lock clean env
 env: $(STAMP)

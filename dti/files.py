@@ -16,6 +16,24 @@ def _partial(target: Path) -> Path:
     return target.with_name(f".{target.name}.{os.getpid()}.partial")
 
 
+def _sweep(target: Path) -> None:
+    """Remove what killed processes left half-written beside ``target``."""
+    for left in target.parent.glob(f".{target.name}.*.partial"):
+        number = left.name.split(".")[-2]
+        if number.isdigit() and not _alive(int(number)):
+            _remove(left)
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
 def _remove(path: Path) -> None:
     if path.is_dir():
         shutil.rmtree(path)
@@ -32,6 +50,7 @@ def atomic_file(target: Path) -> Iterator[Path]:
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = _partial(target)
+    _sweep(target)
     try:
         with full_disk_named(target):
             yield partial
@@ -49,6 +68,7 @@ def atomic_folder(target: Path) -> Iterator[Path]:
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = _partial(target)
+    _sweep(target)
     _remove(partial)
     try:
         with full_disk_named(target):
@@ -58,8 +78,7 @@ def atomic_folder(target: Path) -> Iterator[Path]:
                 shutil.rmtree(target)
             partial.replace(target)
     finally:
-        if partial.exists():
-            shutil.rmtree(partial)
+        _remove(partial)
 
 
 def write_json(target: Path, content: object) -> None:

@@ -1,0 +1,37 @@
+"""`python -m dti COMMAND`: the commands beside the pipeline, which is run by `dvc repro`."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+from dti.errors import run_or_exit
+
+COMMANDS = {
+    "doctor": ("dti.doctor", "check that the pipeline can run here; --fix repairs what it can"),
+    "result": ("dti.result", "print the result table of the last run and where its MLflow run is"),
+}
+"""Each command's module, with ``add_arguments(parser)`` and ``run(arguments)``, and its help line."""
+
+
+def parse(words: Sequence[str]) -> argparse.Namespace:
+    """Parse a command line; only the chosen command's module is imported."""
+    parser = argparse.ArgumentParser(prog="python -m dti", description=__doc__)
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    for name, (module, words_of_help) in COMMANDS.items():
+        command = commands.add_parser(name, help=words_of_help, description=words_of_help)
+        if name in words[:1]:
+            chosen = import_module(module)
+            chosen.add_arguments(command)
+            command.set_defaults(run=chosen.run)
+    return parser.parse_args(words)
+
+
+def main() -> None:
+    """Run the command that the command line names."""
+    arguments = parse(sys.argv[1:])
+    arguments.run(arguments)
+
+
+if __name__ == "__main__":
+    run_or_exit(main)

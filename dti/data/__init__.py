@@ -1,0 +1,1 @@
+"""Raw files of a source to checked, split interactions, items and users."""

@@ -1,0 +1,91 @@
+"""Raw interactions to every user's history in time.
+
+Ids are held as polars Enums (4 bytes each, sorted as the strings are), so that tens of millions of rows fit in memory.
+"""
+
+import polars as pl
+
+from dti.data.checks import Check
+from dti.data.tables import ROW, Table
+from dti.errors import DtiError
+
+
+def _ids(table: Table, column: str) -> pl.Enum:
+    found = table.frame.select(pl.col(column).unique()).collect(engine="streaming").to_series()
+    return pl.Enum(found.sort())
+
+
+def _columns(table: Table, threshold: float) -> list[pl.Expr]:
+    """Label, rating and probability as numbers, as far as the source has them."""
+    columns = [pl.col("timestamp").cast(pl.Int64)]
+    if "rating" in table.columns:
+        rating = pl.col("rating").cast(pl.Float32)
+        columns += [(rating > threshold).cast(pl.Int8).alias("label"), rating]
+    else:
+        columns.append(pl.col("label").cast(pl.Int8))
+    if "probability" in table.columns:
+        columns.append(pl.col("probability").cast(pl.Float32))
+    return columns
+
+
+def read_interactions(table: Table, items: pl.Series, threshold: float) -> tuple[pl.DataFrame, list[Check]]:
+    """The interactions with known items, typed, in file order; where there are ratings, label = rating > threshold.
+
+    Raises:
+        DtiError: no interaction is with a known item.
+    """
+    users, known = _ids(table, "user_id"), pl.Enum(items.sort())
+    ids = [pl.col("user_id").cast(users), pl.col("item_id").cast(known, strict=False)]
+    frame = table.frame.select(*ids, *_columns(table, threshold), ROW).collect(engine="streaming")
+    unknown = frame["item_id"].null_count()
+    if unknown == len(frame):
+        raise DtiError(f"{table.name}: none of the {len(frame)} interactions is with an item of the items file")
+    kept = frame.drop_nulls("item_id") if unknown else frame
+    return kept, [Check("interactions with unknown items", unknown, "dropped")]
+
+
+def _same_user() -> pl.Expr:
+    return pl.col("user_id") == pl.col("user_id").shift(1)
+
+
+def _in_time(frame: pl.DataFrame) -> tuple[pl.DataFrame, list[Check]]:
+    """Sorted by user and time, ties in file order."""
+    ordered = frame.sort("user_id", "timestamp", ROW)
+    backwards = _same_user() & (pl.col(ROW) < pl.col(ROW).shift(1))
+    count = ordered.select(backwards.sum()).item()
+    return ordered, [Check("interactions later in time but earlier in the file than the one before", count, "sorted")]
+
+
+def _without_duplicates(ordered: pl.DataFrame) -> tuple[pl.DataFrame, list[Check]]:
+    """Of interactions with the same user, item and second, the last in the file: the source's latest word."""
+    key = pl.struct("user_id", "item_id", "timestamp")
+    kept = ordered.filter(key.is_last_distinct())
+    check = Check(
+        "duplicate interactions (same user, item and second)", len(ordered) - len(kept), "the file's last kept"
+    )
+    return kept, [check]
+
+
+def _counts(frame: pl.DataFrame) -> list[Check]:
+    tie = _same_user() & (pl.col("timestamp") == pl.col("timestamp").shift(1))
+    pairs = pl.struct("user_id", "item_id").n_unique()
+    ties, again, items = frame.select(
+        tie.sum().alias("ties"), (pl.len() - pairs).alias("again"), pl.col("item_id").n_unique().alias("items")
+    ).row(0)
+    lengths = frame.group_by("user_id").len()["len"]
+    categories = frame.schema["item_id"]
+    assert isinstance(categories, pl.Enum)
+    return [
+        Check("interactions in the same second as their user's previous one", ties, "kept in file order"),
+        Check("repeated interactions (same user and item, another time)", again, "all kept"),
+        Check("items without an interaction", len(categories.categories) - items, "kept"),
+        Check("users with one interaction", int((lengths == 1).sum()), "kept; their interaction is no target"),
+    ]
+
+
+def histories(frame: pl.DataFrame) -> tuple[pl.DataFrame, list[Check]]:
+    """Sorted by user and time, without duplicates, with each interaction's 0-based ``order`` in its user's history."""
+    ordered, backwards = _in_time(frame)
+    kept, duplicates = _without_duplicates(ordered)
+    order = pl.int_range(pl.len(), dtype=pl.Int32).over("user_id").alias("order")
+    return kept.with_columns(order), [*backwards, *duplicates, *_counts(kept)]

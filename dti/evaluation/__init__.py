@@ -1,0 +1,1 @@
+"""What a model is worth: metrics, baselines beside it, plots and the result table."""

@@ -1,0 +1,27 @@
+"""The project's own git repository, where it is one; another project's around it does not count."""
+
+import subprocess
+from pathlib import Path
+
+
+def is_own(folder: Path) -> bool:
+    """Whether ``folder`` itself is the top of a git work tree (a clone, a linked work tree or a submodule)."""
+    return (folder / ".git").exists()
+
+
+def commit_of(folder: Path) -> str | None:
+    """The commit checked out in ``folder``; None where it is no repository, has no commit, or git does not run."""
+    return _git(folder, "rev-parse", "HEAD") if is_own(folder) else None
+
+
+def is_dirty(folder: Path, *paths: str) -> bool:
+    """Whether files below ``paths`` differ from the commit, new ones included."""
+    return bool(_git(folder, "status", "--porcelain", "--", *paths))
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    try:
+        done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()

@@ -1,0 +1,57 @@
+"""Stage prepare: raw files to checked, split interactions, items and users in data/interim/."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from dti.data.checks import read_items, read_users, refuse_bad_values
+from dti.data.clicks import read_clicks
+from dti.data.histories import histories, read_interactions
+from dti.data.interim import summarise, write_interim
+from dti.data.movielens import read_movielens
+from dti.data.raw import Raw
+from dti.data.split import split
+from dti.errors import run_or_exit
+from dti.files import atomic_folder, read_json, write_json
+from dti.params import Data, load_params
+from dti.progress import Progress
+
+RAW = Path("data/raw")
+INTERIM = Path("data/interim")
+REPORT = Path("reports/data.json")
+READERS: dict[str, Callable[[Path], Raw]] = {"demo": read_clicks, "ml-1m": read_movielens}
+
+
+def prepare(source: Path, interim: Path, data: Data) -> dict[str, Any]:
+    """Make the folder ``interim`` from the folder ``source`` and return the report on it.
+
+    Raises:
+        DtiError: bad input, or a full disk; ``interim`` is left as it was.
+    """
+    facts = read_json(source / "source.json")
+    with Progress(f"prepare {data.name}", 4, "steps", every=0) as progress, atomic_folder(interim) as folder:
+        raw = READERS[data.name](source)
+        checks = refuse_bad_values(raw)
+        progress.advance(1, "values checked")
+        items, found = read_items(raw.items)
+        frame, unknown = read_interactions(raw.interactions, items["item_id"], data.threshold)
+        progress.advance(1, f"{len(frame):,} interactions read")
+        frame, more = histories(frame)
+        frame = split(frame, data.min_context, data.split == "time")
+        progress.advance(1, "histories sorted and split")
+        users, profiles = read_users(raw.users, frame["user_id"].unique()) if raw.users else (None, [])
+        write_interim(folder, frame, items, users)
+        shutil.copyfile(source / "source.json", folder / "source.json")
+        progress.advance(1, "written")
+        return summarise(frame, len(items), facts, [*checks, *found, *unknown, *more, *profiles])
+
+
+def main() -> None:
+    """``python -m dti.stages.prepare``, in the project's folder."""
+    data = load_params().data
+    write_json(REPORT, prepare(RAW / data.name, INTERIM, data))
+
+
+if __name__ == "__main__":
+    run_or_exit(main)

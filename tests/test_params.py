@@ -1,0 +1,78 @@
+"""params.yaml is validated at the door, and errors name the key."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from dti.errors import DtiError
+from dti.params import load_params, parse_params
+
+FILE = Path(__file__).parents[1] / "params.yaml"
+
+
+def changed(path, value):
+    content = yaml.safe_load(FILE.read_text())
+    place = content
+    *parents, last = path.split(".")
+    for name in parents:
+        place = place[name]
+    place[last] = value
+    return content
+
+
+def test_the_projects_own_file_is_valid():
+    assert load_params(FILE).data.name == "demo"
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("pack.n", 0, "pack.n: Input should be greater than or equal to 1"),
+        ("pack.k", "some", "pack.k: .*'all'"),
+        ("pack.k", 0, "pack.k: Input should be greater than or equal to 1"),
+        ("pack.n", "20", "pack.n: Input should be a valid integer"),
+        ("pack.nn", 20, "pack.nn: unknown parameter"),
+        ("train.epochs", 1.5, "train.epochs: Input should be a valid integer"),
+        ("train.learning_rate", 0, "train.learning_rate: Input should be greater than 0"),
+        ("data.name", "movies", "data.name: Input should be 'demo' or 'ml-1m'"),
+        ("data.sha256", "0" * 64, "data.sha256 has no meaning for data.name demo"),
+        ("data.sha256", "short", "data.sha256: String should match"),
+        ("attention.policy", "open", "attention.policy: Input should be 'window' or 'isolated'"),
+        ("model.revision", "main", "model.revision has no meaning for backbone tiny"),
+        ("model.tuning", "lora", "model.tuning lora needs a pretrained backbone"),
+        ("model.tiny.heads", 5, "width 64 / heads 5"),
+        ("pack.templates", {}, "pack.templates has no entry 'demo'"),
+        ("train.init_from", "models/adapter", "train.init_from is this run's own output"),
+        ("demo.interactions", 300, "demo.interactions must be at least 8 per user"),
+        ("track", None, "track: Input should be a valid dictionary"),
+        ("extra", 1, "extra: unknown parameter"),
+    ],
+)
+def test_a_wrong_value_is_refused_by_name(path, value, message):
+    with pytest.raises(DtiError, match=message):
+        parse_params(changed(path, value))
+
+
+def test_a_missing_key_is_named():
+    content = yaml.safe_load(FILE.read_text())
+    del content["train"]["seed"]
+    with pytest.raises(DtiError, match="train.seed: missing"):
+        parse_params(content)
+
+
+def test_a_profile_with_rope_probes_needs_sliding_windows():
+    content = changed("attention.probe_position", "rope")
+    content["pack"]["profile"] = True
+    with pytest.raises(DtiError, match="needs pack.k 1"):
+        parse_params(content)
+    content["pack"]["k"] = 1
+    assert parse_params(content).pack.profile
+
+
+def test_a_file_that_is_missing_or_no_yaml(tmp_path):
+    with pytest.raises(DtiError, match="not found; run from the project's folder"):
+        load_params(tmp_path / "params.yaml")
+    (tmp_path / "params.yaml").write_text("a: [")
+    with pytest.raises(DtiError, match="no valid YAML"):
+        load_params(tmp_path / "params.yaml")
