@@ -25,7 +25,7 @@ PYTHON = (3, 11)
 HIDDEN = {
     ".dvc/config": "[core]\n    analytics = false\n    check_update = false\n    autostage = false\n",
     ".dvc/.gitignore": "/config.local\n/tmp\n/cache\n",
-    ".dvcignore": ".venv/\n.dti/\n",
+    ".dvcignore": ".venv/\n.dti/\n__pycache__/\n",
 }
 """DVC's files of this project as git has them: a copy that skips hidden names loses them."""
 

@@ -1,0 +1,131 @@
+"""The whole of `dvc repro` on a small demo, in a plain copy of the project without git, offline."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from dti.files import read_json
+
+ROOT = Path(__file__).parents[1]
+SOURCES = ("dti", "data/dvc.yaml", "data/sources.yaml", "dvc.yaml", "params.yaml", ".dvcignore", ".dvc/config")
+SMALL = {
+    "demo": {"users": 60, "interactions": 1500, "items": 40},
+    "model": {"tiny": {"layers": 2, "width": 16, "heads": 2, "vocabulary": 320}},
+    "train": {"epochs": 1, "targets_per_step": 64, "valid_targets": 500},
+    "evaluate": {"bootstrap": 50, "agree_targets": 1000},
+}
+
+
+def merge(target, changes):
+    for key, value in changes.items():
+        if isinstance(value, dict):
+            merge(target[key], value)
+        else:
+            target[key] = value
+
+
+class Copy:
+    """A copy of the project; ``repro`` returns the stages that ran."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        for name in SOURCES:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy2
+            copy(ROOT / name, folder / name)
+        self.environment = {k: v for k, v in os.environ.items() if k not in ("DTI_HOME", "MLFLOW_TRACKING_URI")}
+        binaries = Path(sys.executable).parent
+        self.environment |= {"PATH": f"{binaries}{os.pathsep}{os.environ['PATH']}", "HF_HUB_OFFLINE": "1"}
+        self.output = ""
+
+    def run(self, *command):
+        done = subprocess.run(
+            [sys.executable, "-m", *command], cwd=self.folder, env=self.environment, capture_output=True, text=True
+        )
+        self.output = done.stdout + done.stderr
+        return done.returncode
+
+    def repro(self, **changes):
+        path = self.folder / "params.yaml"
+        content = yaml.safe_load(path.read_text())
+        merge(content, changes)
+        path.write_text(yaml.safe_dump(content, sort_keys=False))
+        assert self.run("dvc", "repro") == 0, self.output
+        return re.findall(r"Running stage '(?:data/dvc.yaml:)?(\S+)'", self.output)
+
+    def report(self, name):
+        return read_json(self.folder / "reports" / f"{name}.json")
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    copy = Copy(tmp_path_factory.mktemp("project"))
+    assert copy.run("dti", "doctor", "--fix") == 0, copy.output
+    return copy
+
+
+@pytest.fixture(scope="module")
+def first(project):
+    stages = project.repro(**SMALL)
+    return stages, project.output
+
+
+def test_one_command_runs_everything(project, first):
+    stages, output = first
+    assert stages == ["fetch@demo", "prepare", "pack", "train", "evaluate", "track"]
+    assert "(recorded now)" in output
+    metrics = project.report("metrics")
+    assert metrics["dataset"] == "demo"
+    assert 0 < metrics["auc_low"] <= metrics["auc"] <= metrics["auc_high"] < 1
+    assert metrics["oracle_auc"] > metrics["popularity_auc"]
+    assert metrics["agreement"]["scored_on"] == "stream"
+    scores = pq.read_table(project.folder / "data/scores/test.parquet")
+    assert scores.column_names == ["user_id", "item_id", "timestamp", "label", "score"]
+    assert scores.num_rows == metrics["test_targets"] == project.report("pack")["targets"]["test"]
+
+
+def test_a_second_run_only_finds_its_record(project, first):
+    before = project.report("metrics")
+    assert project.repro() == ["track"]
+    assert "(recorded before)" in project.output
+    assert project.report("metrics") == before
+
+
+def test_another_k_runs_pack_and_later_stages(project, first):
+    assert project.repro(pack={"k": 1}) == ["pack", "train", "evaluate", "track"]
+    assert project.report("metrics")["paradigm"] == "sliding"
+    assert project.report("pack")["counted_ratio"] == 1.0
+
+
+def test_a_track_parameter_never_retrains(project, first):
+    assert project.repro(track={"experiment": "other"}) == ["track"]
+
+
+def test_a_window_model_is_scored_on_serving_prompts(project, first):
+    assert project.repro(attention={"policy": "window", "context": "all"}) == ["train", "evaluate", "track"]
+    assert project.report("metrics")["agreement"]["scored_on"] == "serving"
+
+
+def test_the_final_fit_trains_on_everything(project, first):
+    stages = project.repro(data={"split": "none"}, attention={"policy": "isolated"})
+    assert stages == ["prepare", "pack", "train", "evaluate", "track"]
+    metrics = project.report("metrics")
+    assert metrics["auc"] is None
+    assert metrics["test_targets"] == 0
+    assert metrics["train_targets"] == 1500 - 5 * 60
+
+
+def test_a_wrong_parameter_stops_before_any_work(project, first):
+    path = project.folder / "params.yaml"
+    good = path.read_text()
+    path.write_text(good.replace("n: 20", "n: -1"))
+    assert project.run("dvc", "repro") != 0
+    assert "pack.n: Input should be greater than or equal to 1" in project.output
+    path.write_text(good)
