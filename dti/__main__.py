@@ -9,6 +9,10 @@ from dti.errors import run_or_exit
 
 COMMANDS = {
     "doctor": ("dti.doctor", "check that the pipeline can run here; --fix repairs what it can"),
+    "parity": (
+        "dti.parity",
+        "print the trained adapter's parity gap, streams against serving prompts, for each k",
+    ),
     "result": ("dti.result", "print the result table of the last run and where its MLflow run is"),
 }
 """Each command's module, with ``add_arguments(parser)`` and ``run(arguments)``, and its help line."""

@@ -137,8 +137,8 @@ class Train(Section):
 
 class Evaluate(Section):
     bootstrap: int = Field(ge=10, description="bootstrap samples of users behind the 95 % interval of AUC")
-    agree_targets: int = Field(
-        ge=1, description="targets on which streaming scores must equal serving scores before they are used (isolated)"
+    parity_targets: int = Field(
+        ge=1000, description="targets whose streaming and serving logits are compared, at least (design: 1,000)"
     )
 
 

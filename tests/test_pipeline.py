@@ -19,7 +19,7 @@ SMALL = {
     "demo": {"users": 60, "interactions": 1500, "items": 40},
     "model": {"tiny": {"layers": 2, "width": 16, "heads": 2, "vocabulary": 320}},
     "train": {"epochs": 1, "targets_per_step": 64, "valid_targets": 500},
-    "evaluate": {"bootstrap": 50, "agree_targets": 1000},
+    "evaluate": {"bootstrap": 50, "parity_targets": 1000},
 }
 
 
@@ -85,7 +85,7 @@ def test_one_command_runs_everything(project, first):
     assert metrics["dataset"] == "demo"
     assert 0 < metrics["auc_low"] <= metrics["auc"] <= metrics["auc_high"] < 1
     assert metrics["oracle_auc"] > metrics["popularity_auc"]
-    assert metrics["agreement"]["scored_on"] == "stream"
+    assert metrics["scored_on"] == "stream"
     scores = pq.read_table(project.folder / "data/scores/test.parquet")
     assert scores.column_names == ["user_id", "item_id", "timestamp", "label", "score"]
     assert scores.num_rows == metrics["test_targets"] == project.report("pack")["targets"]["test"]
@@ -110,7 +110,7 @@ def test_a_track_parameter_never_retrains(project, first):
 
 def test_a_window_model_is_scored_on_serving_prompts(project, first):
     assert project.repro(attention={"policy": "window", "context": "all"}) == ["train", "evaluate", "track"]
-    assert project.report("metrics")["agreement"]["scored_on"] == "serving"
+    assert project.report("metrics")["scored_on"] == "serving"
 
 
 def test_the_final_fit_trains_on_everything(project, first):

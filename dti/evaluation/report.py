@@ -66,7 +66,7 @@ def assemble_metrics(
     adapter: Mapping[str, Any],
     seed: int,
     bootstrap: int,
-    agreement: Mapping[str, Any] | None,
+    scored_on: str | None,
 ) -> dict[str, Any]:
     """Build metrics.json (docs/formats.md); a KeyError names a field that one of the given records lacks.
 
@@ -77,7 +77,7 @@ def assemble_metrics(
         meta, adapter: k as packed; policy and n of the model.
         seed: the training run's seed, used for the bootstrap, too.
         bootstrap: samples of users behind the interval of AUC.
-        agreement: how the scores were taken, as a JSON object; None without a test split.
+        scored_on: what the test scores were taken on, `stream` or `serving` prompts; None without a test split.
     """
     return {
         **{name: data[name] for name in ("dataset", "title", "official")},
@@ -91,6 +91,6 @@ def assemble_metrics(
         **baseline_metrics(baselines["test"]),
         "test_targets": test.label.size if test else 0,
         **{name: train[name] for name in TRAIN_FACTS},
-        "agreement": agreement,
+        "scored_on": scored_on,
         **oracle_metrics(test),
     }

@@ -1,6 +1,5 @@
 """Scores of record: every target of a split, as serving would score it."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -8,60 +7,35 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dti.evaluation.metrics import ScoredSplit
+from dti.evaluation.parity import Parity
 from dti.files import atomic_file
 from dti.model.ctr import CtrModel
 from dti.model.scoring import logits_of, probability
 from dti.prompts.packing import Prompts, ranges, recut, stream_prompts
 from dti.prompts.store import Split, Store
 
-TOLERANCE = 1e-5
-"""Streaming logits that differ from serving logits by more than this are not used."""
-
-
-@dataclass(frozen=True)
-class Agreement:
-    """How the scores were taken: on serving prompts (k = 1), or on streams after these proved equal."""
-
-    scored_on: str
-    targets: int
-    max_logit_gap: float
-
-
-def choose_prompts(
-    model: CtrModel, store: Store, split: Split, agree_targets: int, tokens: int
-) -> tuple[Prompts, Agreement]:
-    """The prompts to score a split on.
-
-    An isolated model gives a target the same logit in a stream and in its serving prompt. That is checked on the
-    targets of randomly chosen users before streams, which cost a fraction, stand in for serving prompts.
-
-    Args:
-        agree_targets: how many targets to compare, at least (all, where there are fewer).
-        tokens: content tokens of one forward pass, at most.
-    """
-    streams = stream_prompts(store, split, "all")
-    if model.sight.policy != "isolated":
-        return recut(store, streams, 1), Agreement("serving", 0, 0.0)
-    shuffled = streams.take(np.random.default_rng(0).permutation(len(streams)))
-    some = shuffled.take(slice(0, int(np.searchsorted(np.cumsum(shuffled.targets), agree_targets)) + 1))
-    streamed = logits_of(model, store, some, tokens, f"{split}, sample as streams")
-    served = logits_of(model, store, recut(store, some, 1), tokens, f"{split}, sample as serving prompts")
-    gap = float(np.abs(streamed - served).max())
-    if gap <= TOLERANCE:
-        return streams, Agreement("stream", streamed.size, gap)
-    print(f"{split}: streaming logits differ from serving logits by {gap:.1e}; scoring on serving prompts", flush=True)
-    return recut(store, streams, 1), Agreement("serving", streamed.size, gap)
-
 
 def score_split(
-    model: CtrModel, store: Store, split: Split, agree_targets: int, tokens: int
-) -> tuple[ScoredSplit | None, Agreement | None]:
-    """Score all targets of a split, in store order; None where it has none (``data.split: none``)."""
+    model: CtrModel, store: Store, split: Split, parity: Parity, tokens: int
+) -> tuple[ScoredSplit | None, str | None]:
+    """Score all targets of a split, in store order; None where it has none (``data.split: none``).
+
+    The scores of record are taken on serving prompts (k = 1). An isolated model gives a target the same logit in a
+    stream; once ``parity`` has shown it, streams of whole histories, which cost a fraction, stand in for them.
+
+    Args:
+        tokens: content tokens of one forward pass, at most.
+
+    Returns:
+        the scores, and what they were taken on: ``stream`` or ``serving``.
+    """
     if getattr(store.meta.counts, split) == 0:
         return None, None
-    prompts, agreement = choose_prompts(model, store, split, agree_targets, tokens)
+    streams = stream_prompts(store, split, "all")
+    on_streams = model.sight.policy == "isolated" and parity.holds
+    prompts = streams if on_streams else recut(store, streams, 1)
     score = probability(logits_of(model, store, prompts, tokens, split))
-    return _columns(store, prompts, score), agreement
+    return _columns(store, prompts, score), "stream" if on_streams else "serving"
 
 
 def _columns(store: Store, prompts: Prompts, score: np.ndarray) -> ScoredSplit:

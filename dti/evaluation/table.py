@@ -6,6 +6,11 @@ from typing import Any
 from dti.progress import clock
 
 SCORES = ("", "AUC [95 %, by user]", "log loss", "gAUC", "F1", "ECE")
+SCORED_ON = {
+    "stream": "streams, equal to serving prompts (reports/parity.json)",
+    "serving": "serving prompts",
+    None: "-",
+}
 KEYS = {
     "model": ("auc", "log_loss", "gauc", "f1", "ece"),
     "popularity": ("popularity_auc", "popularity_log_loss"),
@@ -52,16 +57,7 @@ def _facts(metrics: Mapping[str, Any]) -> list[Sequence[str]]:
         ("training targets", f"{metrics['train_targets']:,} ({rate:,.0f} targets/s)"),
         ("training tokens", f"{metrics['train_tokens']:,}"),
     ]
-    return [*facts, ("scores", _words(metrics["agreement"]))]
-
-
-def _words(agreement: Mapping[str, Any] | None) -> str:
-    """``scored on stream, targets 1003, max logit gap 1.2e-07``."""
-    parts = [
-        f"{key.replace('_', ' ')} {f'{value:.1e}' if isinstance(value, float) else value}"
-        for key, value in (agreement or {}).items()
-    ]
-    return ", ".join(parts) or "-"
+    return [*facts, ("scores taken on", SCORED_ON[metrics["scored_on"]])]
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> str:

@@ -32,3 +32,9 @@ def logits_of(model: CtrModel, store: Store, prompts: Prompts, tokens_per_pass: 
 def probability(logits: np.ndarray) -> np.ndarray:
     """The sigmoid: the softmax over the answers (no, yes)."""
     return 1.0 / (1.0 + np.exp(-logits))
+
+
+def answers_of(store: Store, prompts: Prompts) -> np.ndarray:
+    """The label of every target, in the order of ``prompts`` and of the targets in each."""
+    pieces = zip(prompts.shard, prompts.target_start, prompts.target_stop, strict=True)
+    return np.concatenate([store.shards[s].label[low:high] for s, low, high in pieces])

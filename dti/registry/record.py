@@ -14,7 +14,7 @@ from dti.evaluation.history import read_history
 from dti.files import digest_of, read_json
 from dti.params import Params
 
-REPORTS = {"": "metrics", "train/": "train", "pack/": "pack", "data/": "data"}
+REPORTS = {"": "metrics", "train/": "train", "pack/": "pack", "data/": "data", "parity/": "parity"}
 """The prefix of metric names for each file of reports/."""
 
 CODE = ("dti", "dvc.yaml")

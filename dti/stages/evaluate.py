@@ -1,12 +1,12 @@
-"""Stage evaluate: packed data and adapter -> data/scores/, reports/metrics.json, reports/plots/."""
+"""Stage evaluate: packed data and adapter -> data/scores/, reports/{metrics,parity}.json, reports/plots/."""
 
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 
 from dti.errors import DtiError, run_or_exit
 from dti.evaluation.baselines import Baselines, baselines
+from dti.evaluation.parity import measure_parity
 from dti.evaluation.plots import write_plots
 from dti.evaluation.report import assemble_metrics
 from dti.evaluation.scoring import score_split, write_scores
@@ -26,9 +26,10 @@ def main() -> None:
     model, record = load(Path("models/adapter"), params.attention.backend, device_of(params.train.device))
     if record.packed_digest != store.meta.digest:
         raise DtiError("models/adapter was trained on other packed data than data/packed; run `dvc repro`")
-    settings = (params.evaluate.agree_targets, params.train.tokens_per_pass)
-    valid, _ = score_split(model, store, "valid", *settings)
-    test, agreement = score_split(model, store, "test", *settings)
+    tokens = params.train.tokens_per_pass
+    parity = measure_parity(model, store, params.evaluate.parity_targets, tokens)
+    valid, _ = score_split(model, store, "valid", parity, tokens)
+    test, scored_on = score_split(model, store, "test", parity, tokens)
     with atomic_folder(Path("data/scores")) as folder:
         write_scores(folder / "valid.parquet", store, valid)
         write_scores(folder / "test.parquet", store, test)
@@ -43,8 +44,9 @@ def main() -> None:
         adapter={"policy": record.sight.policy, "n": record.sight.n},
         seed=record.seed,
         bootstrap=params.evaluate.bootstrap,
-        agreement=asdict(agreement) if agreement else None,
+        scored_on=scored_on,
     )
+    write_json(REPORTS / "parity.json", parity.report())
     write_plots(test, beside["test"], REPORTS / "history.csv", REPORTS / "plots")
     write_json(REPORTS / "metrics.json", metrics)
 

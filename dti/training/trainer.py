@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from dti.errors import DtiError
 from dti.model.ctr import CtrModel
-from dti.model.scoring import logits_of, probability
+from dti.model.scoring import answers_of, logits_of, probability
 from dti.params import Train
 from dti.progress import Progress
 from dti.prompts.batching import epoch_steps, passes
@@ -177,12 +177,6 @@ class Trainer:
         self.checkpoint.save(self.model, self.optimiser, self.best, self.state)
         self.state.saving += time.perf_counter() - began
         self.saved = time.monotonic()
-
-
-def answers_of(store: Store, prompts: Prompts) -> np.ndarray:
-    """The label of every target, in the order of ``prompts`` and of the targets in each."""
-    pieces = zip(prompts.shard, prompts.target_start, prompts.target_stop, strict=True)
-    return np.concatenate([store.shards[s].label[low:high] for s, low, high in pieces])
 
 
 def _ahead(executor: ThreadPoolExecutor, items: Iterator[list[Row]]) -> Iterator[list[Row]]:

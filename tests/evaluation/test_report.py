@@ -44,7 +44,7 @@ def assembled(valid: m.ScoredSplit | None, test: m.ScoredSplit | None) -> dict[s
         adapter={"policy": "isolated", "n": 20},
         seed=3,
         bootstrap=50,
-        agreement={"scored_on": "stream", "max_logit_gap": 1e-7} if test else None,
+        scored_on="stream" if test else None,
     )
 
 
@@ -81,7 +81,7 @@ def test_without_splits_their_metrics_are_null() -> None:
     found = assembled(None, None)
     assert {"oracle_auc"} | set(found) == promised_keys()
     none = {name for name, value in found.items() if value is None}
-    assert {"auc", "auc_low", "gauc", "f1", "valid_auc", "popularity_auc", "lr_log_loss", "agreement"} <= none
+    assert {"auc", "auc_low", "gauc", "f1", "valid_auc", "popularity_auc", "lr_log_loss", "scored_on"} <= none
     assert (found["test_targets"], found["train_targets"]) == (0, 80000)
     assert "model                -" in result_table(found)
 
@@ -109,7 +109,7 @@ def test_the_table_is_aligned_and_says_where_the_run_is() -> None:
     text = "\n".join(lines)
     assert "0:01:12 (0.0200 h)" in text
     assert "80,000 (1,111 targets/s)" in text
-    assert "scored on stream, max logit gap 1.0e-07" in text
+    assert "streams, equal to serving prompts" in text
     assert lines[-1] == "MLflow run  abc"
 
 

@@ -38,7 +38,7 @@ METRICS = {
     "train_tokens": 1000000,
     "training_hours": 0.02,
     "targets_per_second": 1234.5,
-    "agreement": {"scored_on": "stream", "max_logit_gap": 1e-7},
+    "scored_on": "stream",
     "oracle_auc": 0.77,
 }
 HISTORY = """epoch,step,targets,hours,train_loss,valid_auc,valid_log_loss
@@ -60,6 +60,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     write(folder / "reports/train.json", {"steps": 160, "device": "cpu", "training_hours": 0.02})
     write(folder / "reports/pack.json", {"prompts": 7, "targets": {"train": 80000}})
     write(folder / "reports/data.json", {"users": 2000, "checks": [{"check": "duplicates", "count": 0}]})
+    write(folder / "reports/parity.json", {"targets": 1000, "max_abs_logit_gap": {"all": 1e-7}})
     write(folder / "reports/history.csv", HISTORY)
     write(folder / "reports/plots/roc.csv", "fpr,tpr\n0,0\n1,1\n")
     write(folder / "data/scores/test.parquet", "scores")

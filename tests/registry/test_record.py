@@ -20,7 +20,7 @@ def test_params_metrics_curves_and_tags_come_from_the_files(project: Path) -> No
     assert record.metrics["train/steps"] == 160
     assert record.metrics["pack/targets/train"] == 80000
     assert record.metrics["data/users"] == 2000
-    assert record.metrics["agreement/max_logit_gap"] == 1e-7
+    assert record.metrics["parity/max_abs_logit_gap/all"] == 1e-7
     assert {"f1", "k", "official", "train/device"}.isdisjoint(record.metrics), "null, text and truth are no metrics"
     assert record.curves["curve/train_loss"] == [Point(80, 0.01, 0.6), Point(160, 0.02, 0.5)]
     assert record.curves["curve/valid_auc"] == [Point(80, 0.01, 0.7)], "an epoch without a value has no point"
