@@ -101,6 +101,14 @@ class Model(Section):
         return self
 
 
+class Reset(Section):
+    family: Literal["linear", "exponential", "step"] = Field(
+        description="how much is reset at distance d: strength * d / n, 1 - (1 - strength)^d, or strength for d > 0"
+    )
+    strength: float = Field(ge=0, le=1, description="0 resets nothing, 1 everything at the longest distance")
+    at: Literal["probes", "content", "both"] = Field(description="whose reading resets what it reads")
+
+
 class Attention(Section):
     policy: Literal["window", "isolated"] = Field(
         description="content reads its n preceding interactions, or its own alone"
@@ -109,7 +117,17 @@ class Attention(Section):
     context: Literal["all", "label"] = Field(
         description="what a probe reads of a context interaction: all its tokens, or its label token"
     )
+    leakage: Literal["none", "reset"] = Field(
+        description="remedy for what windows leak: none, or reset states towards their initial ones with distance"
+    )
+    reset: Reset = Field(description="how leakage: reset works")
     backend: Literal["reference", "blocks"] = Field(description="the attention code that runs")
+
+    @model_validator(mode="after")
+    def _leaks(self) -> "Attention":
+        if self.leakage == "reset" and self.policy == "isolated":
+            raise ValueError("attention.leakage reset has no meaning for policy isolated: it leaks nothing; set none")
+        return self
 
 
 class Train(Section):

@@ -39,6 +39,7 @@ def test_the_projects_own_file_is_valid():
         ("data.sha256", "0" * 64, "data.sha256 has no meaning for data.name demo"),
         ("data.sha256", "short", "data.sha256: String should match"),
         ("attention.policy", "open", "attention.policy: Input should be 'window' or 'isolated'"),
+        ("attention.leakage", "reset", "attention.leakage reset has no meaning for policy isolated"),
         ("model.revision", "main", "model.revision has no meaning for backbone tiny"),
         ("model.tuning", "lora", "model.tuning lora needs a pretrained backbone"),
         ("model.tiny.heads", 5, "width 64 / heads 5"),

@@ -22,7 +22,7 @@ def _block_size(reach: int) -> int:
 
 
 class Blocks:
-    """The same attention as ``Reference``, in blocks."""
+    """The same attention as ``Reference``, in blocks; forgetting as one softmax over twice the keys."""
 
     def __init__(self, view: View, heads: int, device: torch.device) -> None:
         self.content = view.content
@@ -32,11 +32,18 @@ class Blocks:
         self.mask_G1CW = self._content_mask(view).to(device)
         keys_JW, bias_JHBW = _probe_plan(view, heads)
         self.keys_JW, self.bias_JHBW = keys_JW.to(device), bias_JHBW.to(device)
+        self.forgets_content, self.forgets_probes = view.content_alpha is not None, view.probe_alpha is not None
 
-    def __call__(self, q_HTD: Tensor, k_HSD: Tensor, k_HTD: Tensor, v_HTD: Tensor, scale: float) -> Tensor:
+    def __call__(
+        self, q_HTD: Tensor, k_HSD: Tensor, k_HTD: Tensor, v_HTD: Tensor, v0_HTD: Tensor | None, scale: float
+    ) -> Tensor:
         """Attend; arguments and result as in ``Reference``."""
-        content = self._content(q_HTD[:, : self.content], k_HSD, v_HTD[:, : self.content], scale)
-        return torch.cat([content, self._probes(q_HTD[:, self.content :], k_HTD, v_HTD, scale)], dim=1)
+        S = self.content
+        banks = [v_HTD] if v0_HTD is None else [v_HTD, v0_HTD]
+        content_banks = [v[:, :S] for v in (banks if self.forgets_content else banks[:1])]
+        content = self._content(q_HTD[:, :S], k_HSD, content_banks, scale)
+        probes = self._probes(q_HTD[:, S:], k_HTD, banks if self.forgets_probes else banks[:1], scale)
+        return torch.cat([content, probes], dim=1)
 
     def _content_mask(self, view: View) -> Tensor:
         blocks, size = -(-view.content // self.size), self.size
@@ -45,15 +52,21 @@ class Blocks:
         start = torch.cat([view.start_S, torch.arange(view.content, blocks * size)]).view(blocks, size, 1)
         first = (torch.arange(blocks) - self.back) * size
         key_GW = first.view(-1, 1, 1) + torch.arange((self.back + 1) * size)
-        return ((start <= key_GW) & (key_GW <= query_GC)).unsqueeze(1)
+        mask_GCW = (start <= key_GW) & (key_GW <= query_GC)
+        if view.content_alpha is None:
+            return mask_GCW.unsqueeze(1)
+        order = view.order_S
+        query, key = (order[x.clamp(0, view.content - 1)] for x in (query_GC, key_GW))
+        return _two_banks(torch.zeros(mask_GCW.shape), mask_GCW, (query - key), view.content_alpha).unsqueeze(1)
 
-    def _content(self, q_HSD: Tensor, k_HSD: Tensor, v_HSD: Tensor, scale: float) -> Tensor:
+    def _content(self, q_HSD: Tensor, k_HSD: Tensor, banks: list[Tensor], scale: float) -> Tensor:
         length = q_HSD.shape[1]
         padding = -length % self.size
         q = F.pad(q_HSD, (0, 0, 0, padding)).unflatten(1, (-1, self.size)).transpose(0, 1)
-        out = F.scaled_dot_product_attention(
-            q, self._banded(k_HSD, padding), self._banded(v_HSD, padding), self.mask_G1CW, scale=scale
-        )
+        k = torch.cat([self._banded(k_HSD, padding)] * len(banks), dim=2)
+        v = torch.cat([self._banded(x, padding) for x in banks], dim=2)
+        mask = self.mask_G1CW if self.mask_G1CW.dtype == torch.bool else self.mask_G1CW.to(q.dtype)
+        out = F.scaled_dot_product_attention(q, k, v, mask, scale=scale)
         return out.transpose(0, 1).flatten(1, 2)[:, :length]
 
     def _banded(self, x_HSD: Tensor, padding: int) -> Tensor:
@@ -63,26 +76,46 @@ class Blocks:
         shifts = [padded[:, i * self.size : i * self.size + own] for i in range(self.back + 1)]
         return torch.cat([x.unflatten(1, (-1, self.size)) for x in shifts], dim=2).transpose(0, 1)
 
-    def _probes(self, q_HKD: Tensor, k_HTD: Tensor, v_HTD: Tensor, scale: float) -> Tensor:
-        probes = q_HKD.shape[1]
-        blocks, width = self.keys_JW.shape
+    def _probes(self, q_HKD: Tensor, k_HTD: Tensor, banks: list[Tensor], scale: float) -> Tensor:
+        probes, blocks = q_HKD.shape[1], self.keys_JW.shape[0]
         q = F.pad(q_HKD, (0, 0, 0, blocks * PROBES_PER_BLOCK - probes))
         q_JHBD = q.unflatten(1, (blocks, PROBES_PER_BLOCK)).transpose(0, 1)
-        flat = self.keys_JW.flatten()
-        k_JHWD, v_JHWD = (_gather(x, flat).unflatten(1, (blocks, width)).transpose(0, 1) for x in (k_HTD, v_HTD))
-        bias = self.bias_JHBW.to(q.dtype)
-        out = F.scaled_dot_product_attention(q_JHBD, k_JHWD, v_JHWD, bias, scale=scale)
+        k_JHWD = torch.cat([_gather(k_HTD, self.keys_JW)] * len(banks), dim=2)
+        v_JHWD = torch.cat([_gather(v, self.keys_JW) for v in banks], dim=2)
+        out = F.scaled_dot_product_attention(q_JHBD, k_JHWD, v_JHWD, self.bias_JHBW.to(q.dtype), scale=scale)
         return out.transpose(0, 1).flatten(1, 2)[:, :probes]
 
 
-def _gather(x_HTD: Tensor, places: Tensor) -> Tensor:
-    """Rows ``places`` of every head, through one contiguous (T, H D) table: its backward is one plain row sum."""
-    rows = x_HTD.transpose(0, 1).flatten(1).index_select(0, places)
-    return rows.unflatten(1, (x_HTD.shape[0], -1)).transpose(0, 1)
+def _two_banks(bias: Tensor, mask: Tensor, distance: Tensor, alpha: Tensor) -> Tensor:
+    """The biases of both banks side by side: log(1 - alpha) for the values, log(alpha) for the initial ones.
+
+    Args:
+        bias: (..., W), to which the logarithms are added.
+        mask: what may be read, broadcastable to ``bias``.
+        distance: in interactions, broadcastable to ``bias``; clamped to alpha's range, as the mask hides the rest.
+        alpha: by distance.
+
+    Returns:
+        (..., 2 W), -inf where nothing may be read.
+    """
+    forgotten = alpha.float()[distance.clamp(0, alpha.numel() - 1)]
+    banks = torch.cat([bias + torch.log1p(-forgotten), bias + forgotten.log()], dim=-1)
+    return banks.masked_fill(~torch.cat([mask, mask], dim=-1), -torch.inf)
+
+
+def _gather(x_HTD: Tensor, places_JW: Tensor) -> Tensor:
+    """Each block's rows of every head, (J, H, W, D).
+
+    They come from one contiguous (T, H D) table, so that the backward pass is a plain sum of rows.
+    """
+    rows = x_HTD.transpose(0, 1).flatten(1).index_select(0, places_JW.flatten())
+    return rows.unflatten(1, (x_HTD.shape[0], -1)).unflatten(0, places_JW.shape).transpose(1, 2)
 
 
 def _probe_plan(view: View, heads: int) -> tuple[Tensor, Tensor]:
     """The keys of each block of probes, (J, W), and the bias of each pair, -inf where it may not be read, (J, H, B, W).
+
+    Where probes forget, the biases of both banks stand side by side, (J, H, B, 2 W).
 
     Padding probes of the last block repeat the last one; their results are dropped.
     """
@@ -93,10 +126,11 @@ def _probe_plan(view: View, heads: int) -> tuple[Tensor, Tensor]:
     keys_JW = torch.cat([keys for keys, _ in parts] + [view.content + place_JB], dim=1)
     mask_JBW = torch.cat([mask for _, mask in parts] + [own_JBB], dim=2)
     bias_JHBW = torch.zeros(blocks, heads, PROBES_PER_BLOCK, keys_JW.shape[1])
+    distance_JBW = view.target_K[place_JB][:, :, None] - view.order_T[keys_JW][:, None, :]
     if view.biased:
-        order_T = torch.cat([view.order_S, view.target_K])
-        distance_JBW = (view.target_K[place_JB][:, :, None] - order_T[keys_JW][:, None, :]).clamp(min=0)
-        bias_JHBW -= slopes_of(heads).float()[:, None, None] * distance_JBW[:, None]
+        bias_JHBW -= slopes_of(heads).float()[:, None, None] * distance_JBW.clamp(min=0)[:, None]
+    if view.probe_alpha is not None:
+        return keys_JW, _two_banks(bias_JHBW, mask_JBW[:, None], distance_JBW[:, None], view.probe_alpha)
     return keys_JW, bias_JHBW.masked_fill_(~mask_JBW[:, None], -torch.inf)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dti.attention.forgetting import Forgetting
 from dti.prompts.row import Row
 
 Policy = Literal["window", "isolated"]
@@ -22,12 +23,14 @@ FOREVER_NEAR = 2**31
 
 @dataclass(frozen=True)
 class Sight:
-    """What a trained model fixes about reading: the policy, probe positions, what of the context is read, and n."""
+    """What a trained model fixes about reading: the policy, probe positions, what of the context is read, n, and
+    how leaked states are reset (None: not at all)."""
 
     policy: Policy
     probe_position: ProbePosition
     context: Context
     n: int
+    forgetting: Forgetting | None = None
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,8 @@ class Segment:
 class View:
     """A row as attention sees it: content token j reads ``[start_S[j], j]``; a probe reads its segments and itself.
 
-    Positions are RoPE positions. A probe's distance to a key, in interactions, is ``target_K - order_S``, at least 0.
+    Positions are RoPE positions. The distance of a query to a key, in interactions, is the difference of their
+    ``order_T``, at least 0. ``content_alpha`` and ``probe_alpha`` are alpha by distance where that reading forgets.
     """
 
     start_S: Tensor
@@ -59,6 +63,13 @@ class View:
     order_S: Tensor
     target_K: Tensor
     biased: bool
+    content_alpha: Tensor | None = None
+    probe_alpha: Tensor | None = None
+
+    @property
+    def order_T(self) -> Tensor:
+        """The interaction of every content token and of every probe's target, (T,)."""
+        return torch.cat([self.order_S, self.target_K])
 
     @property
     def content(self) -> int:
@@ -93,6 +104,8 @@ def view_of(row: Row, sight: Sight) -> View:
     local_S = _local_positions(row, offset_S)
     key_position_S, query_position_K = _probe_positions(row, sight.probe_position, position_S, local_S)
     position_S = local_S if position_S is None else position_S
+    forgetting = sight.forgetting
+    alpha = forgetting.alpha(sight.n) if forgetting else None
     return View(
         start_S=torch.from_numpy(_starts(row, sight, order_S)),
         segments=tuple(_segments(row, sight)),
@@ -102,6 +115,8 @@ def view_of(row: Row, sight: Sight) -> View:
         order_S=torch.from_numpy(order_S),
         target_K=torch.from_numpy(row.target_K),
         biased=sight.probe_position != "rope",
+        content_alpha=alpha if forgetting and forgetting.at != "probes" else None,
+        probe_alpha=alpha if forgetting and forgetting.at != "content" else None,
     )
 
 
@@ -210,5 +225,5 @@ def mask_of(view: View) -> Tensor:
 
 
 def distance_of(view: View) -> Tensor:
-    """How many interactions before each probe's target a content token stands, at least 0, (K, S)."""
-    return (view.target_K[:, None] - view.order_S[None, :]).clamp(min=0)
+    """How many interactions before each reader a token stands, at least 0, (T, T)."""
+    return (view.order_T[:, None] - view.order_T[None, :]).clamp(min=0)

@@ -10,6 +10,7 @@ import torch
 from peft import PeftModel, set_peft_model_state_dict
 from safetensors.torch import load_file
 
+from dti.attention.forgetting import Forgetting
 from dti.attention.plugin import Backend
 from dti.attention.visibility import Sight
 from dti.errors import DtiError
@@ -63,8 +64,9 @@ def read_record(folder: Path) -> Record:
         raise DtiError(
             f"{folder / RECORD}: format {content.get('format')!r}, but this code reads {FORMAT}; train again"
         )
-    content["sight"], content["tokens"] = Sight(**content["sight"]), TokenIds(**content["tokens"])
-    return Record(**content)
+    sight, tokens = content["sight"], TokenIds(**content["tokens"])
+    forgetting = Forgetting(**sight["forgetting"]) if sight["forgetting"] else None
+    return Record(**(content | {"sight": Sight(**(sight | {"forgetting": forgetting})), "tokens": tokens}))
 
 
 def weights_of(folder: Path, record: Record) -> Path:

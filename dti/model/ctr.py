@@ -49,18 +49,11 @@ class CtrModel(nn.Module):
         tokens_1T = torch.cat([content, probes])[None].to(self.device)
         decoder, config = self.stock.get_decoder(), self.stock.config
         embedded = decoder.get_input_embeddings()(tokens_1T)
-        like = embedded.new_empty(0, dtype=_working_dtype(embedded))
         view = view_of(row, self.sight)
-        reading = reading_of(view, self.rope, self.backend, config.num_attention_heads, like)
+        reading = reading_of(view, self.rope, self.backend, config.num_attention_heads, embedded)
         hidden = decoder(inputs_embeds=embedded, reading=reading, use_cache=False).last_hidden_state
         return self._logits(hidden[0, content.numel() :])
 
     def _logits(self, hidden_KD: Tensor) -> Tensor:
         head = self.stock.get_output_embeddings().weight
         return hidden_KD.float() @ (head[self.tokens.yes] - head[self.tokens.no]).float()
-
-
-def _working_dtype(x: Tensor) -> torch.dtype:
-    """What attention will receive: autocast's type where it is on, the weights' own elsewhere."""
-    kind = x.device.type
-    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from dti.attention.forgetting import Forgetting
 from dti.attention.visibility import Sight
 from dti.errors import DtiError
 from dti.files import digest_of
@@ -15,7 +16,7 @@ from dti.model.adapter import FORMAT, Record, continue_from
 from dti.model.backbone import build
 from dti.model.ctr import CtrModel
 from dti.model.device import device_of
-from dti.params import Params, Train
+from dti.params import Attention, Params, Train
 from dti.prompts.packing import Prompts, recut, stream_prompts, training_prompts
 from dti.prompts.store import Store
 from dti.training.checkpoint import Checkpoint, trained_weights
@@ -26,6 +27,13 @@ HARMLESS = {"checkpoint_seconds"}
 """Parameters that change nothing of the result: a run may be resumed with other values."""
 
 
+def sight_of(attention: Attention, n: int) -> Sight:
+    """How a model with these parameters reads n context interactions."""
+    reset = attention.reset
+    forgetting = Forgetting(reset.family, reset.strength, reset.at) if attention.leakage == "reset" else None
+    return Sight(attention.policy, attention.probe_position, attention.context, n, forgetting)
+
+
 def record_of(store: Store, params: Params) -> Record:
     """What the adapter that these parameters make will say of itself."""
     attention, meta = params.attention, store.meta
@@ -34,7 +42,7 @@ def record_of(store: Store, params: Params) -> Record:
         backbone=params.model.backbone,
         revision=params.model.revision,
         tuning=params.model.tuning,
-        sight=Sight(attention.policy, attention.probe_position, attention.context, meta.n),
+        sight=sight_of(attention, meta.n),
         tokens=meta.tokens,
         context_labels=meta.context_labels,
         profile=meta.profile,

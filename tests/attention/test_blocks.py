@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from dti.attention.blocks import Blocks
+from dti.attention.forgetting import Forgetting
 from dti.attention.reference import Reference, slopes_of
 from dti.attention.visibility import Sight, view_of
 
@@ -17,12 +18,14 @@ SHAPES = [
 ]
 
 
-def attend(backend, view):
+def attend(backend, view, forgets=False):
+    """The output and the gradients of queries, content keys, keys, values and (where it forgets) initial values."""
     generator = torch.Generator().manual_seed(5)
     total = view.content + view.probes
-    inputs = [torch.randn(HEADS, size, WIDTH, generator=generator) for size in (total, view.content, total, total)]
-    inputs = [x.double().requires_grad_() for x in inputs]
-    out = backend(view, HEADS, torch.device("cpu"))(*inputs, 0.3)
+    sizes = (total, view.content, total, total, total)[: 5 if forgets else 4]
+    inputs = [torch.randn(HEADS, size, WIDTH, generator=generator).double().requires_grad_() for size in sizes]
+    initial = [] if forgets else [None]
+    out = backend(view, HEADS, torch.device("cpu"))(*inputs, *initial, 0.3)
     weight = torch.randn(out.shape, generator=generator).double()
     return out, torch.autograd.grad((out * weight).sum(), inputs)
 
@@ -40,6 +43,26 @@ def test_blocks_equal_the_reference(random_row, shape, policy, position, context
     # In float64, all but the bias table (float32) is exact to rounding.
     torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-6)
     torch.testing.assert_close(gradients, expected_gradients, atol=1e-6, rtol=1e-6)
+
+
+@pytest.mark.parametrize("at", ["probes", "content", "both"])
+@pytest.mark.parametrize("family", ["linear", "exponential", "step"])
+@pytest.mark.parametrize(("strength", "profile"), [(0.4, True), (1.0, False)])
+@pytest.mark.parametrize("shape", [1, 2, 4])
+def test_forgetting_blocks_equal_the_reference(random_row, shape, strength, profile, family, at):
+    row = random_row(shape, **SHAPES[shape], profile=profile)
+    forgetting = Forgetting(family, strength, at)
+    view = view_of(row, Sight("window", "local", "all", SHAPES[shape]["n"], forgetting))
+    expected, expected_gradients = attend(Reference, view, forgets=True)
+    found, gradients = attend(Blocks, view, forgets=True)
+    torch.testing.assert_close(found, expected, atol=2e-6, rtol=2e-6)
+    torch.testing.assert_close(gradients, expected_gradients, atol=2e-6, rtol=2e-6)
+
+
+def test_alpha_by_distance():
+    assert Forgetting("linear", 0.8, "both").alpha(4).tolist() == pytest.approx([0.0, 0.2, 0.4, 0.6, 0.8])
+    assert Forgetting("exponential", 0.5, "both").alpha(3).tolist() == [0.0, 0.5, 0.75, 0.875]
+    assert Forgetting("step", 0.5, "both").alpha(2).tolist() == [0.0, 0.5, 0.5]
 
 
 def test_slopes_fall_from_head_to_head():

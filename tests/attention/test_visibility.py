@@ -122,7 +122,7 @@ def test_positions(two_prompts):
 
 def test_distance_counts_interactions_and_is_zero_for_the_profile(two_prompts):
     view = view_of(two_prompts, Sight("window", "local", "all", 1))
-    assert distance_of(view)[1].tolist() == [0, 2, 2, 1, 1, 1, 0, 0, 0]
+    assert distance_of(view)[view.content + 1, : view.content].tolist() == [0, 2, 2, 1, 1, 1, 0, 0, 0]
 
 
 def test_the_own_label_is_no_key(random_row):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from dti.attention.forgetting import Forgetting
 from dti.attention.visibility import Sight
 from dti.errors import DtiError
 from dti.model.adapter import FORMAT, Record, load, read_record, save
@@ -13,7 +14,7 @@ from dti.model.scoring import logits_of
 from dti.params import Lora
 from dti.prompts.packing import stream_prompts
 
-SIGHT = Sight("isolated", "local", "label", 3)
+SIGHT = Sight("window", "local", "all", 3, Forgetting("linear", 0.5, "both"))
 CPU = torch.device("cpu")
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from dti.attention.forgetting import Forgetting
 from dti.model.scoring import logits_of
 from dti.prompts.build import build_row
 from dti.prompts.packing import recut, stream_prompts
@@ -86,3 +87,71 @@ def test_probes_are_read_by_nobody(ctr_model, store):
     half = replace(every, target_K=every.target_K[::2], answer_K=every.answer_K[::2])
     with torch.no_grad():
         torch.testing.assert_close(model(half), model(every)[::2], atol=1e-5, rtol=1e-5)
+
+
+def reset(family="step", strength=1.0, at="both"):
+    return {"policy": "window", "context": "all", "forgetting": Forgetting(family, strength, at)}
+
+
+def test_alpha_zero_is_the_plain_stream(ctr_model, store):
+    plain = logits(ctr_model(layers=3, policy="window", context="all"), store, "all")
+    for family in ("linear", "exponential", "step"):
+        found = logits(ctr_model(layers=3, **reset(family, 0.0)), store, "all")
+        np.testing.assert_allclose(found, plain, atol=1e-5)
+
+
+def test_alpha_one_cuts_all_deep_leakage_through_values(ctr_model, store):
+    """With attention weights that do not depend on states, nothing else carries older interactions: parity holds.
+
+    What it does not cut: queries and keys are still made of states, so older interactions still move the weights.
+    """
+    gaps = {}
+    for name, sight in {"none": {"policy": "window", "context": "all"}, "reset": reset()}.items():
+        model = ctr_model(layers=3, **sight)
+        gaps[name] = np.abs(logits(model, store, "all") - logits(model, store, 1)).max()
+        with torch.no_grad():
+            for layer in model.stock.get_decoder().layers:
+                layer.self_attn.q_proj.weight.zero_()
+        gaps[f"{name}, constant weights"] = np.abs(logits(model, store, "all") - logits(model, store, 1)).max()
+    assert gaps["reset, constant weights"] < 1e-5 < 1e-3 < gaps["none, constant weights"]
+    assert 1e-5 < gaps["reset"] < gaps["none"]
+
+
+@pytest.mark.parametrize("at", ["probes", "content", "both"])
+def test_forgetting_blocks_equal_the_reference_through_the_model(ctr_model, store, at):
+    row = build_row(store, stream_prompts(store, "train", "all"))
+    outs = []
+    for backend in ("reference", "blocks"):
+        model = ctr_model(backend=backend, layers=3, **reset("linear", 0.7, at))
+        out = model(row)
+        (out * torch.linspace(-1, 1, out.numel())).sum().backward()
+        outs.append([out, *(p.grad for p in model.parameters() if p.grad is not None)])
+    torch.testing.assert_close(outs[1], outs[0], atol=1e-5, rtol=1e-4)
+
+
+def embedding_gradient(model, row):
+    """The gradient of the last target's logit in the embeddings of all tokens, (1, T, width)."""
+    embedded = []
+
+    def keep(module, inputs, output):
+        embedded.append(output.detach().requires_grad_())
+        return embedded[-1]
+
+    model.stock.get_decoder().get_input_embeddings().register_forward_hook(keep)
+    model(row)[-1].backward()
+    return embedded[0].grad
+
+
+def test_the_reach_of_a_window_is_n_interactions_a_layer(ctr_model, make_store):
+    """The oldest interaction whose embedding has a gradient in the last target's logit stands n x layers back."""
+    n = 2
+    history = [(i, i % 2) for i in range(12)]
+    texts = [f"word{i}" for i in range(12)]
+    store = make_store([history], texts, n=n, k="all", vocabulary=300)
+    row = build_row(store, stream_prompts(store, "train", "all"))
+    for layers in (1, 2, 3):
+        model = ctr_model(layers=layers, policy="window", context="all", n=n)
+        gradient = embedding_gradient(model, row)
+        moved = gradient[0, : row.tokens_S.size].abs().amax(-1) > 0
+        oldest = int(np.searchsorted(row.start_M, int(moved.nonzero()[0]), side="right")) - 1
+        assert len(history) - 1 - oldest == n * layers
