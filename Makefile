@@ -9,12 +9,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-# Telemetry of every tool is off, and nothing asks a model hub unless the user names one there.
+# Telemetry of every tool is off (the code sees to it, too; see dti/__init__.py).
 export DVC_NO_ANALYTICS := 1
 export DO_NOT_TRACK := true
-export MLFLOW_DISABLE_TELEMETRY := true
-export PREFECT_SERVER_ANALYTICS_ENABLED := false
-export HF_HUB_DISABLE_TELEMETRY := 1
 # DVC runs its stages with the first python on the path.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
@@ -23,6 +20,7 @@ env: $(STAMP)
 
 # torch goes first and alone: its build (CPU, CUDA ...) is the machine's choice, so it carries no hash.
 $(STAMP): requirements.lock
+	@command -v $(PYTHON) >/dev/null || { echo "this project is tested on Python 3.11, and there is no $(PYTHON) here. Name a 3.11 interpreter: make PYTHON=/path/to/python3.11"; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info[:2] == (3, 11) else "this project is tested on Python 3.11 and its lock is made for it; found %s.%s. Name a 3.11 interpreter: make PYTHON=/path/to/python3.11" % sys.version_info[:2])'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet torch==2.13.0

@@ -10,13 +10,24 @@ class DtiError(Exception):
     """Bad input or a refused request; the message names file, row, column or parameter and what to do."""
 
 
+def _is_full_disk(error: Exception) -> bool:
+    """Whether an error means "no space left": libraries in Rust (polars, safetensors, tokenizers) say so in words."""
+    if isinstance(error, OSError):
+        return error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return f"os error {errno.ENOSPC})" in str(error)
+
+
 @contextmanager
 def full_disk_named(path: object) -> Iterator[None]:
-    """Turn "no space left" below ``path`` into an error that says where and what to do."""
+    """Turn "no space left" below ``path`` into an error that says where and what to do.
+
+    Raises:
+        DtiError: the disk is full.
+    """
     try:
         yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    except Exception as error:
+        if _is_full_disk(error):
             raise DtiError(
                 f"{path}: the disk is full; nothing was left half-written. Free space and run again."
             ) from error

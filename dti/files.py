@@ -108,10 +108,14 @@ def sha256_of(path: Path, algorithm: str = "sha256") -> str:
 
 
 def digest_of(paths: Iterable[Path]) -> str:
-    """One hex digest over files and folders: names below each given path, and contents, in sorted order."""
+    """One hex digest over files and folders: names below each given path, and contents, in sorted order.
+
+    Python's bytecode does not count: it differs from place to place.
+    """
     total = hashlib.sha256()
     for path in paths:
-        files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+        files = sorted(p for p in path.rglob("*") if p.is_file() and p.parent.name != "__pycache__")
+        files = files if path.is_dir() else [path]
         for file in files:
             name = file.relative_to(path).as_posix() if path.is_dir() else file.name
             total.update(f"{name}\0{sha256_of(file)}\n".encode())

@@ -63,6 +63,9 @@ def test_a_digest_depends_on_names_and_content(tmp_path):
     (tmp_path / "d" / "a").write_text("1")
     first = digest_of([tmp_path / "d"])
     assert digest_of([tmp_path / "d"]) == first
+    (tmp_path / "d" / "__pycache__").mkdir()
+    (tmp_path / "d" / "__pycache__" / "a.pyc").write_text("bytecode")
+    assert digest_of([tmp_path / "d"]) == first
     (tmp_path / "d" / "a").rename(tmp_path / "d" / "b")
     assert digest_of([tmp_path / "d"]) != first
 

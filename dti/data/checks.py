@@ -9,6 +9,7 @@ from dti.data.tables import Rule, Table, distinct, number, present, refuse
 from dti.errors import DtiError
 
 LONG = 1000  # characters
+LAST_SECOND = 253402300799  # the end of the year 9999
 UNTITLED = "untitled"
 UNKNOWN = "unknown"
 
@@ -44,7 +45,7 @@ def refuse_bad_values(raw: Raw) -> list[Check]:
     _refuse_empty(raw.items)
     value = _value(raw)
     rules = [present("user_id"), present("item_id"), value]
-    rules.append(number("timestamp", pl.Int64, 0, None, "whole seconds since 1970"))
+    rules.append(number("timestamp", pl.Int64, 0, LAST_SECOND, "whole seconds since 1970 (milliseconds are not)"))
     if "probability" in raw.interactions.columns:
         rules.append(number("probability", pl.Float64, 0, 1, "a probability from 0 to 1"))
     refuse(raw.interactions, rules)

@@ -1,8 +1,6 @@
 """The files that prepare makes, and the summary of what is in them."""
 
-import errno
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,31 +14,15 @@ ROWS = 250_000  # rows per row group: what pack holds at once
 COLUMNS = ("user_id", "item_id", "label", "rating", "timestamp", "order", "split", "probability")
 
 
-@contextmanager
-def _full_disk_recognised() -> Iterator[None]:
-    """Polars reports a full disk as an error of its own, without an errno."""
-    try:
-        yield
-    except pl.exceptions.ComputeError as error:
-        if "os error 28" in str(error):
-            raise OSError(errno.ENOSPC, str(error)) from error
-        raise
-
-
 def write_interim(folder: Path, frame: pl.DataFrame, items: pl.DataFrame, users: pl.DataFrame | None) -> None:
-    """Write ``interactions.parquet``, ``items.parquet`` and, where there are profiles, ``users.parquet``.
-
-    Raises:
-        OSError: the disk is full (ENOSPC).
-    """
+    """Write ``interactions.parquet``, ``items.parquet`` and, where there are profiles, ``users.parquet``."""
     columns = [name for name in COLUMNS if name in frame.columns]
     strings = pl.col("user_id", "item_id", "split").cast(pl.String)
-    with _full_disk_recognised():
-        lazy = frame.lazy().select(columns).with_columns(strings)
-        lazy.sink_parquet(folder / "interactions.parquet", row_group_size=ROWS, engine="streaming")
-        items.write_parquet(folder / "items.parquet")
-        if users is not None:
-            users.write_parquet(folder / "users.parquet")
+    lazy = frame.lazy().select(columns).with_columns(strings)
+    lazy.sink_parquet(folder / "interactions.parquet", row_group_size=ROWS, engine="streaming")
+    items.write_parquet(folder / "items.parquet")
+    if users is not None:
+        users.write_parquet(folder / "users.parquet")
 
 
 def _iso(seconds: int) -> str:

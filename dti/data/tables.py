@@ -85,8 +85,8 @@ def _header(path: Path, name: str) -> list[str]:
     return pl.scan_csv(path, infer_schema=False, n_rows=0, truncate_ragged_lines=True).collect_schema().names()
 
 
-def read_csv(path: Path, required: Sequence[str], optional: Sequence[str] = ()) -> Table:
-    """A UTF-8 CSV file with a header; columns beyond ``required`` and ``optional`` are kept as they are.
+def read_csv(path: Path, required: Sequence[str]) -> Table:
+    """A UTF-8 CSV file with a header; columns beyond ``required`` are kept as they are.
 
     Raises:
         DtiError: no such file, not UTF-8, empty, a required column is missing.

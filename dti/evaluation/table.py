@@ -54,8 +54,8 @@ def _facts(metrics: Mapping[str, Any]) -> list[Sequence[str]]:
         ("test targets", f"{metrics['test_targets']:,}"),
         ("  AUC of those strictly later than their predecessor", _number(metrics["auc_strict"])),
         ("training time", f"{clock(hours * 3600)} ({hours:.4f} h)"),
-        ("training targets", f"{metrics['train_targets']:,} ({rate:,.0f} targets/s)"),
-        ("training tokens", f"{metrics['train_tokens']:,}"),
+        ("training targets", f"{metrics['train_targets']:,} x {metrics['epochs']} epochs ({rate:,.0f} targets/s)"),
+        ("training tokens", f"{metrics['train_tokens']:,} an epoch"),
     ]
     return [*facts, ("scores taken on", SCORED_ON[metrics["scored_on"]])]
 

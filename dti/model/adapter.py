@@ -4,7 +4,7 @@ import json
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from peft import PeftModel, set_peft_model_state_dict
@@ -25,12 +25,17 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class Record:
-    """What scoring must know about an adapter, and what it was made of."""
+    """What scoring must know about an adapter, and what it was made of.
+
+    Attributes:
+        shape: the parameters of ``model.tiny`` or ``model.lora``, whichever made it; empty for other full training.
+    """
 
     format: int
     backbone: str
     revision: str | None
     tuning: Literal["full", "lora"]
+    shape: dict[str, Any]
     sight: Sight
     tokens: TokenIds
     context_labels: str
@@ -49,6 +54,8 @@ def save(folder: Path, model: CtrModel, record: Record, tokenizer: Path) -> None
         else:
             model.backbone.save_pretrained(partial, safe_serialization=True, save_embedding_layers=False)
             (partial / "README.md").unlink()  # peft's empty form of a model card
+        for file in partial.glob("*.safetensors"):
+            file.chmod(0o644)  # safetensors makes files for the owner alone; a server may run as somebody else
         shutil.copytree(tokenizer, partial / "tokenizer")
         (partial / RECORD).write_text(json.dumps(asdict(record), indent=2) + "\n")
 
@@ -105,7 +112,7 @@ def continue_from(folder: Path, model: CtrModel, record: Record, tokenizer: Path
         DtiError: the folder is no adapter, is of another kind, or has another tokenizer.
     """
     earlier = read_record(folder)
-    for name in ("backbone", "revision", "tuning", "sight", "tokens", "context_labels", "profile"):
+    for name in ("backbone", "revision", "tuning", "shape", "sight", "tokens", "context_labels", "profile"):
         if getattr(earlier, name) != getattr(record, name):
             raise DtiError(
                 f"train.init_from: {folder} has {name} {getattr(earlier, name)!r}, the parameters "

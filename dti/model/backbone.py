@@ -1,6 +1,5 @@
 """Causal language models: the project's own small Llama, or a pretrained one, with LoRA or trained whole."""
 
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,6 +9,7 @@ from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, Pr
 
 from dti.errors import DtiError
 from dti.params import Lora, Model, Tiny
+from dti.prompts.tokenizer import check_backbone
 
 
 def tiny_llama(tiny: Tiny, vocabulary: int, pad: int) -> PreTrainedModel:
@@ -40,11 +40,10 @@ def pretrained(backbone: str, revision: str | None) -> PreTrainedModel:
     Raises:
         DtiError: it cannot be had, with the reason.
     """
-    if backbone.startswith((".", "/", "~")) and not Path(backbone).expanduser().is_dir():
-        raise DtiError(f"model.backbone: folder {backbone} does not exist")
+    check_backbone(backbone)
     try:
         return AutoModelForCausalLM.from_pretrained(
-            Path(backbone).expanduser() if backbone.startswith("~") else backbone,
+            backbone,
             revision=revision or "main",
             dtype=torch.float32,
             use_safetensors=True,

@@ -56,4 +56,5 @@ class CtrModel(nn.Module):
 
     def _logits(self, hidden_KD: Tensor) -> Tensor:
         head = self.stock.get_output_embeddings().weight
-        return hidden_KD.float() @ (head[self.tokens.yes] - head[self.tokens.no]).float()
+        answer_D = (head[self.tokens.yes] - head[self.tokens.no]).float()
+        return (hidden_KD.float() * answer_D).sum(-1)  # no matrix product: autocast would round it to bf16

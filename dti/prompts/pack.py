@@ -78,7 +78,10 @@ def make_tokenizer(params: Params, survey: Survey, items: list[str], profiles: l
         tokenizer = load_tokenizer(params.model.backbone, params.model.revision)
         return tokenizer, found_ids(tokenizer, levels if params.pack.context_labels == "rating" else [])
     if params.train.init_from is not None:
-        tokenizer = load_tokenizer(str(Path(params.train.init_from) / "tokenizer"), None)
+        folder = Path(params.train.init_from) / "tokenizer"
+        if not (folder / "tokenizer.json").is_file():
+            raise DtiError(f"train.init_from: {folder}/tokenizer.json not found; name a folder that training made")
+        tokenizer = load_tokenizer(str(folder.resolve()), None)
         return tokenizer, named_ids(tokenizer, levels)
     learned = [text for text, seen in zip(items, survey.trained_items_N, strict=True) if seen]
     if params.pack.profile:

@@ -72,25 +72,28 @@ def train_tiny(texts: Iterable[str], vocabulary: int, ratings: Sequence[str]) ->
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token=_NAMED["pad"], unk_token=_NAMED["empty"])
 
 
-def load_tokenizer(backbone: str, revision: str | None) -> Any:
-    """The tokenizer of a local folder (with a lone GGUF file, of that file) or of a hub id.
+def check_backbone(backbone: str) -> None:
+    """Refuse a name that looks like a path but is no folder, before anybody takes it for a hub id.
 
-    Never runs code that comes with a model. A backbone that looks like a path must be a folder that exists.
+    Raises:
+        DtiError: there is no such folder.
+    """
+    folder = Path(backbone)
+    if not folder.is_dir() and (folder.is_absolute() or backbone.startswith((".", "~")) or backbone.count("/") > 1):
+        raise DtiError(f"model.backbone: no folder {backbone}; give an absolute or relative path, or a hub id")
+
+
+def load_tokenizer(backbone: str, revision: str | None) -> Any:
+    """The tokenizer of a local folder or of a hub id; never runs code that comes with a model.
 
     Raises:
         DtiError: no such folder or model, or it has no fast tokenizer.
     """
-    folder = Path(backbone)
-    if not folder.is_dir() and (folder.is_absolute() or backbone.startswith((".", "~")) or backbone.count("/") > 1):
-        raise DtiError(f"model.backbone: no folder {backbone}")
-    ggufs = sorted(folder.glob("*.gguf")) if folder.is_dir() and not (folder / "tokenizer.json").exists() else []
-    extra = {"gguf_file": ggufs[0].name} if len(ggufs) == 1 else {}
+    check_backbone(backbone)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(
-            backbone, revision=revision or "main", trust_remote_code=False, **extra
-        )
+        tokenizer = AutoTokenizer.from_pretrained(backbone, revision=revision or "main", trust_remote_code=False)
     except (OSError, ValueError, ImportError) as error:
-        where = "in that folder" if folder.is_dir() else "under that hub id (and no such local folder)"
+        where = "in that folder" if Path(backbone).is_dir() else "under that hub id (and no such local folder)"
         raise DtiError(f"model.backbone: {backbone}: no usable tokenizer {where}: {error}") from error
     if not tokenizer.is_fast:
         raise DtiError(f"model.backbone: {backbone} has no fast tokenizer (tokenizer.json), which packing needs")
@@ -98,13 +101,8 @@ def load_tokenizer(backbone: str, revision: str | None) -> Any:
 
 
 def save_tokenizer(tokenizer: Any, folder: Path) -> None:
-    """Save a tokenizer's files; the library's bare ``Exception`` on a full disk becomes the OSError that it is."""
-    try:
-        tokenizer.save_pretrained(folder)
-    except Exception as error:
-        if number := re.search(r"\(os error (\d+)\)", str(error)):
-            raise OSError(int(number[1]), str(error)) from error
-        raise
+    """Save a tokenizer's files."""
+    tokenizer.save_pretrained(folder)
 
 
 def named_ids(tokenizer: Any, ratings: Sequence[str]) -> TokenIds:

@@ -1,14 +1,12 @@
 """The record of runs in MLflow, made from the plain files that the stages leave.
 
-MLflow reads its settings when it is imported, so they are set here: no telemetry, no chatter, and an unreachable
+MLflow reads its settings when it is imported, so they are set here: no chatter, and an unreachable
 server is reported in seconds. What the user has set stays.
 """
 
 import os
 
 SETTINGS = {
-    "DO_NOT_TRACK": "true",
-    "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_LOGGING_LEVEL": "WARNING",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",

@@ -5,23 +5,27 @@ from pathlib import Path
 
 from dti.errors import run_or_exit
 from dti.files import atomic_file, write_json
-from dti.model.adapter import save
+from dti.model.adapter import Record, save
+from dti.model.ctr import CtrModel
 from dti.params import load_params
 from dti.prompts.store import Store
 from dti.training.run import report, train
+from dti.training.trainer import Trainer
 
 
 def main() -> None:
     """Train with the parameters of params.yaml on data/packed; a killed run goes on from its last checkpoint."""
     store = Store.open(Path("data/packed"))
-    model, record, trainer = train(store, load_params())
-    write_json(Path("reports/train.json"), report(model, trainer))
-    with atomic_file(Path("reports/history.csv")) as partial, partial.open("w", newline="") as handle:
-        writer = csv.DictWriter(handle, fieldnames=list(trainer.state.history[0]))
-        writer.writeheader()
-        writer.writerows(trainer.state.history)
-    save(Path("models/adapter"), model, record, store.folder / "tokenizer")
-    trainer.checkpoint.remove()
+
+    def finish(model: CtrModel, record: Record, trainer: Trainer) -> None:
+        write_json(Path("reports/train.json"), report(model, trainer))
+        with atomic_file(Path("reports/history.csv")) as partial, partial.open("w", newline="") as handle:
+            writer = csv.DictWriter(handle, fieldnames=list(trainer.state.history[0]))
+            writer.writeheader()
+            writer.writerows(trainer.state.history)
+        save(Path("models/adapter"), model, record, store.folder / "tokenizer")
+
+    train(store, load_params(), finish)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Ctrl-C and SIGTERM wait for the end of the step, so that the last checkpoint loses nothing."""
 
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -16,6 +17,7 @@ def stop_requests() -> Iterator[Callable[[], bool]]:
         if asked:
             raise KeyboardInterrupt
         asked = True
+        print("stopping after this step; once more to stop at once", file=sys.stderr, flush=True)
 
     earlier = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,7 +18,7 @@ from dti.model.adapter import FORMAT, Record, continue_from
 from dti.model.backbone import build
 from dti.model.ctr import CtrModel
 from dti.model.device import device_of
-from dti.params import Attention, Params, Train
+from dti.params import Attention, Model, Params, Train
 from dti.prompts.packing import Prompts, recut, stream_prompts, training_prompts
 from dti.prompts.store import Store
 from dti.training.checkpoint import Checkpoint, trained_weights
@@ -25,6 +27,12 @@ from dti.training.trainer import Trainer, Work
 CODE = ("attention", "model", "prompts", "training")
 HARMLESS = {"checkpoint_seconds"}
 """Parameters that change nothing of the result: a run may be resumed with other values."""
+
+
+def shape_of(model: Model) -> dict[str, Any]:
+    """What must agree for weights to fit: the tiny Llama's or the LoRA adapter's parameters, dropout aside."""
+    section = model.lora if model.tuning == "lora" else model.tiny if model.backbone == "tiny" else None
+    return section.model_dump(exclude={"dropout"}) if section else {}
 
 
 def sight_of(attention: Attention, n: int) -> Sight:
@@ -42,6 +50,7 @@ def record_of(store: Store, params: Params) -> Record:
         backbone=params.model.backbone,
         revision=params.model.revision,
         tuning=params.model.tuning,
+        shape=shape_of(params.model),
         sight=sight_of(attention, meta.n),
         tokens=meta.tokens,
         context_labels=meta.context_labels,
@@ -64,23 +73,24 @@ def model_of(store: Store, params: Params, record: Record) -> CtrModel:
     return model.to(device_of(params.train.device))
 
 
-def work_of(store: Store, train: Train, policy: str) -> Work:
+def work_of(store: Store, train: Train, sight: Sight) -> Work:
     """The training prompts, and the validation prompts of a fixed random choice of users.
 
     Validation sees what serving sees: k = 1. For the isolated policy a stream gives the same logits (tested), so
     whole histories are used there, which costs a fraction.
     """
-    return Work(store, training_prompts(store), _validation(store, train, policy))
+    return Work(store, training_prompts(store), _validation(store, train, sight))
 
 
-def _validation(store: Store, train: Train, policy: str) -> Prompts | None:
+def _validation(store: Store, train: Train, sight: Sight) -> Prompts | None:
     users = stream_prompts(store, "valid", "all")
     if len(users) == 0:
         return None
     shuffled = users.take(np.random.default_rng(train.seed).permutation(len(users)))
     count = max(1, int(np.searchsorted(np.cumsum(shuffled.targets), train.valid_targets, side="right")))
     chosen = shuffled.take(slice(0, count))
-    return chosen if policy == "isolated" else recut(store, chosen, 1)
+    far_prefix = store.meta.profile and sight.probe_position == "rope"  # its distance grows with the stream
+    return chosen if sight.policy == "isolated" and not far_prefix else recut(store, chosen, 1)
 
 
 def key_of(store: Store, params: Params) -> str:
@@ -99,8 +109,14 @@ def key_of(store: Store, params: Params) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:24]
 
 
-def train(store: Store, params: Params) -> tuple[CtrModel, Record, Trainer]:
-    """Train, or take up the run where its last checkpoint left it. The caller saves, then removes the checkpoint.
+Finish = Callable[[CtrModel, Record, Trainer], None]
+
+
+def train(store: Store, params: Params, finish: Finish) -> None:
+    """Train, or take up the run where its last checkpoint left it.
+
+    Args:
+        finish: keeps the results; the checkpoint is removed after it.
 
     Raises:
         DtiError: there is nothing to train on, or the same run is under way in another process.
@@ -111,15 +127,19 @@ def train(store: Store, params: Params) -> tuple[CtrModel, Record, Trainer]:
     model = model_of(store, params, record)
     checkpoint = Checkpoint(home() / "checkpoints" / key_of(store, params))
     with checkpoint.held():
-        trainer = Trainer(model, work_of(store, params.train, record.sight.policy), params.train, checkpoint)
+        trainer = Trainer(model, work_of(store, params.train, record.sight), params.train, checkpoint)
         if trainer.state.resumed:
             print(f"resumed at epoch {trainer.state.epoch + 1}, step {trainer.state.step}", flush=True)
         trainer.run()
-    return model, record, trainer
+        finish(model, record, trainer)
+        checkpoint.remove()
 
 
 def report(model: CtrModel, trainer: Trainer) -> dict[str, object]:
-    """The content of reports/train.json; hours are those of this training, wherever it ran."""
+    """The content of reports/train.json.
+
+    Hours are those of this training, wherever it ran, all epochs; targets and tokens are those of one epoch.
+    """
     state = trainer.state
     best = state.history[trainer.best_epoch - 1]
     return {
@@ -130,7 +150,7 @@ def report(model: CtrModel, trainer: Trainer) -> dict[str, object]:
         "checkpoint_hours": state.saving / 3600,
         "targets_per_second": state.targets / (state.wait + state.compute),
         "train_targets": int(trainer.work.training.targets.sum()),
-        "train_tokens": state.tokens,
+        "train_tokens": state.tokens // state.epoch,
         "epochs": state.epoch,
         "best_epoch": trainer.best_epoch,
         "steps": state.epoch * trainer.steps_per_epoch,

@@ -61,8 +61,11 @@ class Trainer:
         with stop_requests() as stop:
             while not self._finished():
                 self._epoch(stop)
+                self._save()
                 self._validate()
                 self._save()
+                if stop():
+                    raise KeyboardInterrupt
         with torch.no_grad():
             for name, weight in trained_weights(self.model).items():
                 weight.copy_(self.best[name])
@@ -119,11 +122,12 @@ class Trainer:
         for group in self.optimiser.param_groups:
             group["lr"] = self.params.learning_rate * share
         loss = sum(self._backward(row, count) for row in batch)
-        torch.nn.utils.clip_grad_norm_(trained_weights(self.model).values(), self.params.clip)
+        norm = float(torch.nn.utils.clip_grad_norm_(trained_weights(self.model).values(), self.params.clip))
+        if not np.isfinite(loss + norm):
+            where = f"step {number + 1}: the loss is {loss}, the gradient's norm {norm}"
+            raise DtiError(f"train, {where}; lower train.learning_rate or set train.precision fp32")
         self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)
-        if not np.isfinite(loss):
-            raise DtiError(f"train: the loss is {loss} in step {number + 1}; lower train.learning_rate or use fp32")
         state.step += 1
         state.targets += count
         state.tokens += sum(row.tokens_S.size + row.target_K.size for row in batch)

@@ -18,10 +18,11 @@ SIGHT = Sight("window", "local", "all", 3, Forgetting("linear", 0.5, "both"))
 CPU = torch.device("cpu")
 
 
-@pytest.fixture
-def base(tmp_path, backbone):
+@pytest.fixture(params=[False, True], ids=["untied", "tied"])
+def base(request, tmp_path, backbone):
+    """A pretrained model's folder; small models often share input and output embeddings."""
     folder = tmp_path / "base"
-    backbone().save_pretrained(folder)
+    backbone(tie_word_embeddings=request.param).save_pretrained(folder)
     return folder
 
 
@@ -40,7 +41,20 @@ def saved(tmp_path, base, store):
                         parameter.add_(0.1 * torch.randn_like(parameter))
         ctr = CtrModel(model, store.meta.tokens, SIGHT, "blocks").eval()
         meta = store.meta
-        settings = (str(base), None, tuning, SIGHT, meta.tokens, "binary", False, 5, 1, meta.dataset, meta.digest)
+        settings = (
+            str(base),
+            None,
+            tuning,
+            {"r": 4},
+            SIGHT,
+            meta.tokens,
+            "binary",
+            False,
+            5,
+            1,
+            meta.dataset,
+            meta.digest,
+        )
         save(tmp_path / "adapter", ctr, Record(FORMAT, *settings), store.folder / "tokenizer")
         return tmp_path / "adapter", ctr
 
@@ -102,7 +116,7 @@ def test_a_pickled_base_is_not_read(base):
 
 
 def test_a_missing_folder_and_a_foreign_record_are_named(tmp_path):
-    with pytest.raises(DtiError, match=r"folder ./nowhere does not exist"):
+    with pytest.raises(DtiError, match=r"no folder ./nowhere"):
         pretrained("./nowhere", None)
     (tmp_path / "dti.json").write_text('{"format": 0}')
     with pytest.raises(DtiError, match="format 0, but this code reads 1"):

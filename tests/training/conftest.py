@@ -1,5 +1,6 @@
 """A small project folder in which the train stage runs."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -9,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from safetensors import safe_open
 
 from dti.stages import train as stage
 
@@ -23,12 +25,12 @@ class Project:
         folder.mkdir()
         (folder / "data").mkdir()
         shutil.copytree(packed, folder / "data" / "packed")
-        self.set(train={"epochs": 2, "targets_per_step": 16, "checkpoint_seconds": 0, **train})
+        self.set(train={"epochs": 4, "patience": 0, "targets_per_step": 16, "checkpoint_seconds": 0, **train})
 
     def set(self, **sections):
         path = self.folder / "params.yaml"
         content = yaml.safe_load((path if path.is_file() else ROOT / "params.yaml").read_text())
-        content["model"]["tiny"] |= {"layers": 2, "width": 16, "heads": 2, "dropout": 0.1}
+        content["model"]["tiny"] |= {"layers": 2, "width": 16, "heads": 2, "dropout": 0.1, "vocabulary": 300}
         for name, values in sections.items():
             content[name] |= values
         path.write_text(yaml.safe_dump(content))
@@ -49,6 +51,17 @@ class Project:
         monkeypatch.chdir(self.folder)
         monkeypatch.setenv("DTI_HOME", str(self.folder / "home"))
         stage.main()
+
+    def report(self):
+        return json.loads((self.folder / "reports" / "train.json").read_text())
+
+    @property
+    def epochs_done(self):
+        """Finished epochs, as the checkpoint says; -1 without one."""
+        if self.checkpoint is None:
+            return -1
+        with safe_open(self.checkpoint, framework="pt") as handle:
+            return json.loads(handle.metadata()["state"])["epoch"]
 
     @property
     def checkpoint(self):

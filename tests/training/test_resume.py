@@ -8,12 +8,12 @@ import pytest
 from safetensors.torch import load_file
 
 from dti.errors import DtiError
-from dti.files import read_json
 
 
-def wait_for_checkpoint(project, process):
+def wait_for_checkpoint(project, process, epochs=0):
+    """Until a checkpoint says that so many epochs are finished."""
     deadline = time.monotonic() + 120
-    while project.checkpoint is None:
+    while project.epochs_done < epochs:
         assert process.poll() is None, process.stdout.read()
         assert time.monotonic() < deadline
         time.sleep(0.01)
@@ -32,11 +32,12 @@ def never_killed(project):
     return whole
 
 
-@pytest.mark.parametrize("name", ["SIGKILL", "SIGTERM"])
-def test_a_stopped_run_resumes_to_the_same_weights(project, never_killed, name):
+@pytest.mark.parametrize(("name", "epochs"), [("SIGKILL", 0), ("SIGKILL", 2), ("SIGTERM", 1)])
+def test_a_stopped_run_resumes_to_the_same_weights(project, never_killed, name, epochs):
+    """Killed in the first epoch; after two epochs, whose best weights and history the checkpoint holds; asked to stop."""
     stopped = project("stopped")
     process = stopped.start()
-    wait_for_checkpoint(stopped, process)
+    wait_for_checkpoint(stopped, process, epochs)
     os.kill(process.pid, getattr(signal, name))
     process.communicate(timeout=60)
     assert process.returncode == (-9 if name == "SIGKILL" else 130)
@@ -47,12 +48,11 @@ def test_a_stopped_run_resumes_to_the_same_weights(project, never_killed, name):
     assert "resumed at epoch" in output
     assert same_weights(stopped, never_killed)
     assert stopped.checkpoint is None, "removed on success"
-    report = read_json(stopped.folder / "reports" / "train.json")
+    report, whole = stopped.report(), never_killed.report()
     assert report["resumed"] == 1
-    whole = read_json(never_killed.folder / "reports" / "train.json")
-    assert {k: report[k] for k in ("steps", "train_tokens", "valid_auc")} == {
-        k: whole[k] for k in ("steps", "train_tokens", "valid_auc")
-    }
+    assert all(report[name] == whole[name] for name in ("steps", "train_tokens", "best_epoch", "valid_auc"))
+    curves = [(p.folder / "reports" / "history.csv").read_text().splitlines() for p in (stopped, never_killed)]
+    assert [line.split(",")[:3] for line in curves[0]] == [line.split(",")[:3] for line in curves[1]]
 
 
 def test_a_second_process_on_the_same_run_is_refused(project, monkeypatch):
@@ -77,6 +77,14 @@ def test_init_from_continues_an_adapter(project, never_killed, monkeypatch):
     later.train_here(monkeypatch)
     left, right = (load_file(p / "model.safetensors") for p in (start, later.folder / "models" / "adapter"))
     assert max((left[name] - right[name]).abs().max() for name in left) < 1e-4
+
+
+@pytest.mark.parametrize("tiny", [{"width": 32}, {"heads": 4}, {"layers": 1}])
+def test_init_from_another_shape_is_refused(project, never_killed, monkeypatch, tiny):
+    other = project("shape", init_from=str(never_killed.folder / "models" / "adapter"))
+    other.set(model={"tiny": {"layers": 2, "width": 16, "heads": 2, "dropout": 0.1, "vocabulary": 300} | tiny})
+    with pytest.raises(DtiError, match="has shape"):
+        other.train_here(monkeypatch)
 
 
 def test_init_from_another_kind_of_adapter_is_refused(project, never_killed, monkeypatch):

@@ -1,0 +1,114 @@
+"""What the loop keeps, when it ends early, and what it refuses to go on with."""
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from dti.errors import DtiError
+from dti.prompts.store import Store
+from dti.training.trainer import Trainer
+
+
+@pytest.fixture
+def scripted(monkeypatch):
+    """``scripted(aucs)``: validation AUC after each epoch, whatever the model does."""
+
+    def script(aucs):
+        answers = iter(aucs)
+        monkeypatch.setattr(Trainer, "_valid_scores", lambda self: (next(answers), 0.6))
+
+    return script
+
+
+def test_training_stops_when_validation_no_longer_improves(project, scripted, monkeypatch):
+    scripted([0.6, 0.7, 0.65, 0.69, 0.9])
+    run = project("patient", epochs=5, patience=2)
+    run.train_here(monkeypatch)
+    assert (run.report()["epochs"], run.report()["best_epoch"], run.report()["valid_auc"]) == (4, 2, 0.7)
+
+
+def test_the_weights_of_the_best_epoch_are_kept(project, scripted, monkeypatch):
+    scripted([0.7, 0.6])
+    run = project("two", epochs=2, learning_rate=0.01)
+    kept = []
+    validate = Trainer._validate
+
+    def spy(self):
+        validate(self)
+        kept.append({name: p.detach().clone() for name, p in self.model.backbone.named_parameters()})
+
+    monkeypatch.setattr(Trainer, "_validate", spy)
+    run.train_here(monkeypatch)
+    saved = load_file(run.folder / "models" / "adapter" / "model.safetensors")
+    first, last = kept
+    assert all(tensor.equal(first[name]) for name, tensor in saved.items())
+    assert not all(tensor.equal(last[name]) for name, tensor in saved.items())
+
+
+def test_patience_zero_never_stops_early(project, scripted, monkeypatch):
+    scripted([0.9, 0.8, 0.7, 0.6])
+    run = project("stubborn")
+    run.train_here(monkeypatch)
+    assert (run.report()["epochs"], run.report()["best_epoch"]) == (4, 1)
+
+
+def test_a_loss_that_is_not_finite_stops_before_the_weights_change(project, monkeypatch):
+    run = project("broken")
+    steps = []
+    monkeypatch.setattr(Trainer, "_backward", lambda self, row, count: float("nan"))
+    monkeypatch.setattr(torch.optim.AdamW, "step", lambda self: steps.append(1))
+    with pytest.raises(DtiError, match="step 1: the loss is nan, .* lower train.learning_rate"):
+        run.train_here(monkeypatch)
+    assert steps == []
+
+
+def test_bf16_trains_and_keeps_logits_and_loss_in_float32(project, monkeypatch):
+    seen = set()
+    forward = Trainer._backward
+
+    def spy(self, row, count):
+        with torch.autocast("cpu", torch.bfloat16), torch.no_grad():
+            seen.add(self.model(row).dtype)
+        return forward(self, row, count)
+
+    monkeypatch.setattr(Trainer, "_backward", spy)
+    run = project("half", precision="bf16", epochs=1)
+    run.train_here(monkeypatch)
+    assert seen == {torch.float32}
+    assert run.report()["valid_auc"] is not None
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_lora_on_a_pretrained_model_trains_resumes_and_continues(project, packed, tmp_path, monkeypatch, tied):
+    vocabulary = Store.open(packed).meta.vocabulary
+    sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    LlamaForCausalLM(LlamaConfig(vocab_size=vocabulary, tie_word_embeddings=tied, **sizes)).save_pretrained(
+        tmp_path / "base"
+    )
+    model = {"backbone": str(tmp_path / "base"), "tuning": "lora"}
+
+    def run(name, **train):
+        made = project(name, epochs=2, **train)
+        made.set(model=model)
+        return made
+
+    whole, stopped = run("whole"), run("stopped")
+    whole.train_here(monkeypatch)
+    saved = Trainer._save
+    monkeypatch.setattr(Trainer, "_validate", lambda self: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        stopped.train_here(monkeypatch)
+    monkeypatch.undo()
+    assert Trainer._save is saved
+    stopped.train_here(monkeypatch)
+    assert stopped.report()["resumed"] == 1
+    file = "models/adapter/adapter_model.safetensors"
+    left, right = load_file(whole.folder / file), load_file(stopped.folder / file)
+    assert left.keys() == right.keys()
+    assert all(left[name].equal(right[name]) for name in left)
+    later = run("later", init_from=str(whole.folder / "models" / "adapter"), learning_rate=1e-9)
+    later.train_here(monkeypatch)
+    found = load_file(later.folder / file)
+    assert max((left[name] - found[name]).abs().max() for name in left) < 1e-5
+    assert max(tensor.abs().max() for name, tensor in left.items() if "lora_B" in name) > 1e-4, "something was learned"
