@@ -38,7 +38,13 @@ def assembled(valid: m.ScoredSplit | None, test: m.ScoredSplit | None) -> dict[s
         valid=valid,
         test=test,
         baselines=beside(test),
-        train={"train_targets": 80000, "train_tokens": 10**6, "training_hours": 0.02, "targets_per_second": 1111.1},
+        train={
+            "epochs": 2,
+            "train_targets": 80000,
+            "train_tokens": 10**6,
+            "training_hours": 0.02,
+            "targets_per_second": 1111.1,
+        },
         data={"dataset": "demo", "title": "Demo (generated)", "official": True, "users": 2000},
         meta={"k": 50, "digest": "x"},
         adapter={"policy": "isolated", "n": 20},
@@ -108,7 +114,7 @@ def test_the_table_is_aligned_and_says_where_the_run_is() -> None:
     assert f"[{found['auc_low']:.4f}, {found['auc_high']:.4f}]" in model
     text = "\n".join(lines)
     assert "0:01:12 (0.0200 h)" in text
-    assert "80,000 (1,111 targets/s)" in text
+    assert "80,000 x 2 epochs (1,111 targets/s)" in text
     assert "streams, equal to serving prompts" in text
     assert lines[-1] == "MLflow run  abc"
 

@@ -122,7 +122,7 @@ def test_forgetting_blocks_equal_the_reference_through_the_model(ctr_model, stor
     row = build_row(store, stream_prompts(store, "train", "all"))
     outs = []
     for backend in ("reference", "blocks"):
-        model = ctr_model(backend=backend, layers=3, **reset("linear", 0.7, at))
+        model = ctr_model(backend=backend, layers=3, **reset("linear", 0.7, at)).double()
         out = model(row)
         (out * torch.linspace(-1, 1, out.numel())).sum().backward()
         outs.append([out, *(p.grad for p in model.parameters() if p.grad is not None)])

@@ -34,7 +34,7 @@ def never_killed(project):
 
 @pytest.mark.parametrize(("name", "epochs"), [("SIGKILL", 0), ("SIGKILL", 2), ("SIGTERM", 1)])
 def test_a_stopped_run_resumes_to_the_same_weights(project, never_killed, name, epochs):
-    """Killed in the first epoch; after two epochs, whose best weights and history the checkpoint holds; asked to stop."""
+    """Killed in the first epoch, killed after two (the checkpoint holds best weights and history), asked to stop."""
     stopped = project("stopped")
     process = stopped.start()
     wait_for_checkpoint(stopped, process, epochs)
