@@ -1,5 +1,10 @@
-"""Small packed stores for every room's tests."""
+"""Small packed stores for every room's tests, and copies of the whole project."""
 
+import os
+import re
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,13 +14,24 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from dti.files import write_json
+from dti.files import read_json, write_json
 from dti.params import Params, parse_params
 from dti.prompts.pack import pack
 from dti.prompts.store import Store
 
 Histories = Sequence[Sequence[tuple[int, int]]]
-PARAMS = Path(__file__).parents[1] / "params.yaml"
+ROOT = Path(__file__).parents[1]
+SOURCES = (
+    "dti",
+    "data/dvc.yaml",
+    "data/sources.yaml",
+    "dvc.yaml",
+    "params.yaml",
+    ".dvcignore",
+    ".dvc/config",
+    ".dvc/.gitignore",
+)
+PARAMS = ROOT / "params.yaml"
 TEMPLATE = {"item": "{title}", "profile": "{profile}"}
 
 
@@ -100,5 +116,67 @@ def make_store(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Store]
         pack_params = {"profile": profiles is not None, "n": 20, "k": 50, **pack_params}
         pack(make_params(vocabulary=vocabulary, **pack_params), source, folder / "packed")
         return Store.open(folder / "packed")
+
+    return make
+
+
+def merge(target, changes):
+    for key, value in changes.items():
+        if isinstance(value, dict):
+            merge(target[key], value)
+        else:
+            target[key] = value
+
+
+class Copy:
+    """A copy of the project; ``repro`` returns the stages that ran."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        for name in SOURCES:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy2
+            copy(ROOT / name, folder / name)
+        self.environment = {k: v for k, v in os.environ.items() if k not in ("DTI_HOME", "MLFLOW_TRACKING_URI")}
+        binaries = Path(sys.executable).parent
+        self.environment |= {"PATH": f"{binaries}{os.pathsep}{os.environ['PATH']}", "HF_HUB_OFFLINE": "1"}
+        self.output = ""
+
+    def git(self, *arguments):
+        who = ("-c", "user.name=test", "-c", "user.email=test@localhost")
+        subprocess.run(["git", *who, *arguments], cwd=self.folder, check=True, capture_output=True)
+
+    def run(self, *command):
+        done = subprocess.run(
+            [sys.executable, "-m", *command], cwd=self.folder, env=self.environment, capture_output=True, text=True
+        )
+        self.output = done.stdout + done.stderr
+        return done.returncode
+
+    def repro(self, **changes):
+        path = self.folder / "params.yaml"
+        content = yaml.safe_load(path.read_text())
+        merge(content, changes)
+        path.write_text(yaml.safe_dump(content, sort_keys=False))
+        assert self.run("dvc", "repro") == 0, self.output
+        return re.findall(r"Running stage '(?:data/dvc.yaml:)?(\S+)'", self.output)
+
+    def report(self, name):
+        return read_json(self.folder / "reports" / f"{name}.json")
+
+
+@pytest.fixture(scope="session")
+def make_copy(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Copy]:
+    """``make_copy(git)``: a healthy copy of the project in a folder of its own, a git repository or none."""
+
+    def make(git: bool) -> Copy:
+        copy = Copy(tmp_path_factory.mktemp("project"))
+        if git:
+            shutil.copy2(ROOT / ".gitignore", copy.folder)
+            copy.git("init", "-q")
+            copy.git("add", "-A")
+            copy.git("commit", "-qm", "code")
+        assert copy.run("dti", "doctor", "--fix") == 0, copy.output
+        return copy
 
     return make

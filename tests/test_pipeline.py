@@ -1,20 +1,8 @@
 """The whole of `dvc repro` on a small demo, in a plain copy of the project without git, offline."""
 
-import os
-import re
-import shutil
-import subprocess
-import sys
-from pathlib import Path
-
 import pyarrow.parquet as pq
 import pytest
-import yaml
 
-from dti.files import read_json
-
-ROOT = Path(__file__).parents[1]
-SOURCES = ("dti", "data/dvc.yaml", "data/sources.yaml", "dvc.yaml", "params.yaml", ".dvcignore", ".dvc/config")
 SMALL = {
     "demo": {"users": 60, "interactions": 1500, "items": 40},
     "model": {"tiny": {"layers": 2, "width": 16, "heads": 2, "vocabulary": 320}},
@@ -23,52 +11,9 @@ SMALL = {
 }
 
 
-def merge(target, changes):
-    for key, value in changes.items():
-        if isinstance(value, dict):
-            merge(target[key], value)
-        else:
-            target[key] = value
-
-
-class Copy:
-    """A copy of the project; ``repro`` returns the stages that ran."""
-
-    def __init__(self, folder):
-        self.folder = folder
-        for name in SOURCES:
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy2
-            copy(ROOT / name, folder / name)
-        self.environment = {k: v for k, v in os.environ.items() if k not in ("DTI_HOME", "MLFLOW_TRACKING_URI")}
-        binaries = Path(sys.executable).parent
-        self.environment |= {"PATH": f"{binaries}{os.pathsep}{os.environ['PATH']}", "HF_HUB_OFFLINE": "1"}
-        self.output = ""
-
-    def run(self, *command):
-        done = subprocess.run(
-            [sys.executable, "-m", *command], cwd=self.folder, env=self.environment, capture_output=True, text=True
-        )
-        self.output = done.stdout + done.stderr
-        return done.returncode
-
-    def repro(self, **changes):
-        path = self.folder / "params.yaml"
-        content = yaml.safe_load(path.read_text())
-        merge(content, changes)
-        path.write_text(yaml.safe_dump(content, sort_keys=False))
-        assert self.run("dvc", "repro") == 0, self.output
-        return re.findall(r"Running stage '(?:data/dvc.yaml:)?(\S+)'", self.output)
-
-    def report(self, name):
-        return read_json(self.folder / "reports" / f"{name}.json")
-
-
 @pytest.fixture(scope="module")
-def project(tmp_path_factory):
-    copy = Copy(tmp_path_factory.mktemp("project"))
-    assert copy.run("dti", "doctor", "--fix") == 0, copy.output
-    return copy
+def project(make_copy):
+    return make_copy(git=False)
 
 
 @pytest.fixture(scope="module")
