@@ -42,12 +42,12 @@ test: lint
 test-all: lint
 	$(BIN)/python -m pytest -m "not gpu"
 
-lock: $(STAMP)
+lock:
 	$(PYTHON) -m venv $(VENV)-lock
-	$(VENV)-lock/bin/pip install --quiet pip-tools==7.6.1
+	$(VENV)-lock/bin/pip install --quiet pip-tools==7.6.2
 	$(VENV)-lock/bin/pip-compile --quiet --extra ops --extra dev --generate-hashes --unsafe-package torch \
 	    --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-emit-options --no-header \
-	    --strip-extras --output-file requirements.lock pyproject.toml
+	    --strip-extras --allow-unsafe --output-file requirements.lock pyproject.toml
 	sed -i '/packages are considered to be unsafe/,$$d' requirements.lock
 
 clean:
