@@ -121,7 +121,28 @@ class Attention(Section):
         description="remedy for what windows leak: none, or reset states towards their initial ones with distance"
     )
     reset: Reset = Field(description="how leakage: reset works")
+    layout: Literal["stream", "unique"] = Field(
+        description="stream encodes each interaction; unique each distinct item of a pass once (isolated only)"
+    )
+    content: Literal["trained", "frozen"] = Field(
+        description="frozen: the adapter acts on probes alone, and the base model encodes every item once (unique only)"
+    )
     backend: Literal["reference", "blocks"] = Field(description="the attention code that runs")
+
+    @model_validator(mode="after")
+    def _shares(self) -> "Attention":
+        if self.layout == "unique" and self.policy == "window":
+            raise ValueError(
+                "attention.layout unique needs policy isolated: a window's states depend on what stands before them"
+            )
+        if self.layout == "unique" and self.probe_position == "rope":
+            raise ValueError(
+                "attention.layout unique cannot serve probe_position rope: an item that several interactions share has "
+                "no one place in a stream; set local or alibi"
+            )
+        if self.content == "frozen" and self.layout == "stream":
+            raise ValueError("attention.content frozen reads the catalogue's states; set attention.layout unique")
+        return self
 
     @model_validator(mode="after")
     def _leaks(self) -> "Attention":
@@ -180,6 +201,8 @@ class Params(Section):
     def _agree(self) -> "Params":
         if self.data.name == "demo" and self.data.sha256 is not None:
             raise ValueError("data.sha256 has no meaning for data.name demo; set it to null")
+        if self.attention.content == "frozen" and self.model.tuning == "full":
+            raise ValueError("attention.content frozen needs model.tuning lora: full training changes content, too")
         if self.data.name not in self.pack.templates:
             raise ValueError(f"pack.templates has no entry {self.data.name!r} for data.name")
         if self.pack.profile and self.pack.templates[self.data.name].profile is None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from dti.evaluation.parity import measure_parity, parity_table
 from dti.files import write_json
 from dti.model.adapter import load
+from dti.model.catalogue import give_states
 from dti.model.device import device_of
 from dti.params import load_params
 from dti.prompts.store import Store
@@ -23,7 +24,10 @@ def run(arguments: argparse.Namespace) -> None:
     """
     params = load_params()
     store = Store.open(Path("data/packed"))
-    model, _ = load(Path("models/adapter"), params.attention.backend, device_of(params.train.device))
-    report = measure_parity(model, store, params.evaluate.parity_targets, params.train.tokens_per_pass).report()
+    attention, tokens = params.attention, params.train.tokens_per_pass
+    device = device_of(params.train.device)
+    model, _ = load(Path("models/adapter"), attention.backend, device, attention.layout)
+    give_states(model, store, tokens, "fp32")
+    report = measure_parity(model, store, params.evaluate.parity_targets, tokens).report()
     print(parity_table(report))
     write_json(Path("reports/parity.json"), report)

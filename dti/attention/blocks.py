@@ -6,6 +6,8 @@ Probes are cut into blocks of B; each block gathers the keys that any of its pro
 Shape suffixes: C, B as above; G blocks of content, J blocks of probes, W keys of one block.
 """
 
+from functools import cached_property
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -25,39 +27,43 @@ class Blocks:
     """The same attention as ``Reference``, in blocks; forgetting as one softmax over twice the keys."""
 
     def __init__(self, view: View, heads: int, device: torch.device) -> None:
-        self.content = view.content
-        reach = int((torch.arange(view.content) - view.start_S).max())
+        self.view, self.heads, self.device = view, heads, device
+        reach = int((torch.arange(view.content) - view.start_S).amax()) if view.content else 0
         self.size = _block_size(reach)
         self.back = -(-reach // self.size)
-        self.mask_G1CW = self._content_mask(view).to(device)
-        keys_JW, bias_JHBW = _probe_plan(view, heads)
-        self.keys_JW, self.bias_JHBW = keys_JW.to(device), bias_JHBW.to(device)
-        self.forgets_content, self.forgets_probes = view.content_alpha is not None, view.probe_alpha is not None
 
-    def __call__(
-        self, q_HTD: Tensor, k_HSD: Tensor, k_HTD: Tensor, v_HTD: Tensor, v0_HTD: Tensor | None, scale: float
-    ) -> Tensor:
-        """Attend; arguments and result as in ``Reference``."""
-        S = self.content
-        banks = [v_HTD] if v0_HTD is None else [v_HTD, v0_HTD]
-        content_banks = [v[:, :S] for v in (banks if self.forgets_content else banks[:1])]
-        content = self._content(q_HTD[:, :S], k_HSD, content_banks, scale)
-        probes = self._probes(q_HTD[:, S:], k_HTD, banks if self.forgets_probes else banks[:1], scale)
-        return torch.cat([content, probes], dim=1)
+    def content(self, q_HSD: Tensor, k_HSD: Tensor, v_HSD: Tensor, v0_HSD: Tensor | None, scale: float) -> Tensor:
+        """Attend from content to content; arguments and result as in ``Reference``."""
+        return self._content(q_HSD, k_HSD, _banks(v_HSD, v0_HSD, self.view.content_alpha), scale)
 
-    def _content_mask(self, view: View) -> Tensor:
-        blocks, size = -(-view.content // self.size), self.size
-        query_GC = torch.arange(blocks * size).view(blocks, size, 1)
+    def probes(self, q_HKD: Tensor, k_HTD: Tensor, v_HTD: Tensor, v0_HTD: Tensor | None, scale: float) -> Tensor:
+        """Attend from probes to what they read; arguments and result as in ``Reference``."""
+        return self._probes(q_HKD, k_HTD, _banks(v_HTD, v0_HTD, self.view.probe_alpha), scale)
+
+    @cached_property
+    def mask_G1CW(self) -> Tensor:
+        """What content may read: bool, or the biases of both banks where content forgets."""
+        view, size = self.view, self.size
+        blocks = -(-view.content // size)
+        place = torch.arange(blocks * size)
         # Rows past the end read themselves, so that no softmax is empty.
-        start = torch.cat([view.start_S, torch.arange(view.content, blocks * size)]).view(blocks, size, 1)
+        start_GC, stop_GC = (
+            torch.cat([x, place[view.content :]]).view(blocks, size, 1) for x in (view.start_S, view.stop_S)
+        )
+        query_GC = place.view(blocks, size, 1)
         first = (torch.arange(blocks) - self.back) * size
         key_GW = first.view(-1, 1, 1) + torch.arange((self.back + 1) * size)
-        mask_GCW = (start <= key_GW) & (key_GW <= query_GC)
+        mask_GCW = (start_GC <= key_GW) & (key_GW < stop_GC) | (key_GW == query_GC)
         if view.content_alpha is None:
-            return mask_GCW.unsqueeze(1)
-        order = view.order_S
-        query, key = (order[x.clamp(0, view.content - 1)] for x in (query_GC, key_GW))
-        return _two_banks(torch.zeros(mask_GCW.shape), mask_GCW, (query - key), view.content_alpha).unsqueeze(1)
+            return mask_GCW.unsqueeze(1).to(self.device)
+        query, key = (view.order_S[x.clamp(0, view.content - 1)] for x in (query_GC, key_GW))
+        banks = _two_banks(torch.zeros(mask_GCW.shape), mask_GCW, query - key, view.content_alpha)
+        return banks.unsqueeze(1).to(self.device)
+
+    @cached_property
+    def _plan(self) -> tuple[Tensor, Tensor]:
+        keys_JW, bias_JHBW = _probe_plan(self.view, self.heads)
+        return keys_JW.to(self.device), bias_JHBW.to(self.device)
 
     def _content(self, q_HSD: Tensor, k_HSD: Tensor, banks: list[Tensor], scale: float) -> Tensor:
         length = q_HSD.shape[1]
@@ -77,13 +83,19 @@ class Blocks:
         return torch.cat([x.unflatten(1, (-1, self.size)) for x in shifts], dim=2).transpose(0, 1)
 
     def _probes(self, q_HKD: Tensor, k_HTD: Tensor, banks: list[Tensor], scale: float) -> Tensor:
-        probes, blocks = q_HKD.shape[1], self.keys_JW.shape[0]
+        keys_JW, bias_JHBW = self._plan
+        probes, blocks = q_HKD.shape[1], keys_JW.shape[0]
         q = F.pad(q_HKD, (0, 0, 0, blocks * PROBES_PER_BLOCK - probes))
         q_JHBD = q.unflatten(1, (blocks, PROBES_PER_BLOCK)).transpose(0, 1)
-        k_JHWD = torch.cat([_gather(k_HTD, self.keys_JW)] * len(banks), dim=2)
-        v_JHWD = torch.cat([_gather(v, self.keys_JW) for v in banks], dim=2)
-        out = F.scaled_dot_product_attention(q_JHBD, k_JHWD, v_JHWD, self.bias_JHBW.to(q.dtype), scale=scale)
+        k_JHWD = torch.cat([_gather(k_HTD, keys_JW)] * len(banks), dim=2)
+        v_JHWD = torch.cat([_gather(v, keys_JW) for v in banks], dim=2)
+        out = F.scaled_dot_product_attention(q_JHBD, k_JHWD, v_JHWD, bias_JHBW.to(q.dtype), scale=scale)
         return out.transpose(0, 1).flatten(1, 2)[:, :probes]
+
+
+def _banks(v: Tensor, v0: Tensor | None, alpha: Tensor | None) -> list[Tensor]:
+    """The values, and behind them the initial ones where this reading forgets."""
+    return [v] if v0 is None or alpha is None else [v, v0]
 
 
 def _two_banks(bias: Tensor, mask: Tensor, distance: Tensor, alpha: Tensor) -> Tensor:
@@ -123,10 +135,12 @@ def _probe_plan(view: View, heads: int) -> tuple[Tensor, Tensor]:
     place_JB = torch.arange(blocks * PROBES_PER_BLOCK).clamp(max=view.probes - 1).view(blocks, PROBES_PER_BLOCK)
     parts = [_segment_plan(segment, place_JB) for segment in view.segments]
     own_JBB = (place_JB[:, :, None] == place_JB[:, None, :]) & _first_of_each(place_JB)[:, None, :]
-    keys_JW = torch.cat([keys for keys, _ in parts] + [view.content + place_JB], dim=1)
-    mask_JBW = torch.cat([mask for _, mask in parts] + [own_JBB], dim=2)
+    target_JB = view.target_K[place_JB]
+    keys_JW = torch.cat([*(keys for keys, _, _ in parts), view.content + place_JB], dim=1)
+    order_JW = torch.cat([*(order for _, order, _ in parts), target_JB], dim=1)
+    mask_JBW = torch.cat([*(mask for _, _, mask in parts), own_JBB], dim=2)
     bias_JHBW = torch.zeros(blocks, heads, PROBES_PER_BLOCK, keys_JW.shape[1])
-    distance_JBW = view.target_K[place_JB][:, :, None] - view.order_T[keys_JW][:, None, :]
+    distance_JBW = target_JB[:, :, None] - order_JW[:, None, :]
     if view.biased:
         bias_JHBW -= slopes_of(heads).float()[:, None, None] * distance_JBW.clamp(min=0)[:, None]
     if view.probe_alpha is not None:
@@ -141,8 +155,8 @@ def _first_of_each(place_JB: Tensor) -> Tensor:
     return first
 
 
-def _segment_plan(segment: Segment, place_JB: Tensor) -> tuple[Tensor, Tensor]:
-    """One segment's keys of each block, (J, W) content places, and which probe may read which, (J, B, W)."""
+def _segment_plan(segment: Segment, place_JB: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """One segment's keys of each block and their orders, both (J, W), and which probe may read which, (J, B, W)."""
     low_JB, high_JB = segment.low_K[place_JB], segment.high_K[place_JB]
     empty_JB = high_JB <= low_JB
     first_J = low_JB.masked_fill(empty_JB, segment.keys_N.numel()).amin(1)
@@ -150,5 +164,6 @@ def _segment_plan(segment: Segment, place_JB: Tensor) -> tuple[Tensor, Tensor]:
     listed_JW = first_J[:, None] + torch.arange(width)
     mask_JBW = (low_JB[:, :, None] <= listed_JW[:, None]) & (listed_JW[:, None] < high_JB[:, :, None])
     if segment.keys_N.numel() == 0:
-        return listed_JW, mask_JBW
-    return segment.keys_N[listed_JW.clamp(max=segment.keys_N.numel() - 1)], mask_JBW
+        return listed_JW, listed_JW, mask_JBW
+    listed_JW = listed_JW.clamp(max=segment.keys_N.numel() - 1)
+    return segment.keys_N[listed_JW], segment.order_N[listed_JW], mask_JBW

@@ -1,10 +1,11 @@
 """Attention as stock Hugging Face models call it: registered as ``dti`` at transformers' own extension point."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import AttentionInterface, PreTrainedModel
 
 from dti.attention.blocks import Blocks
@@ -15,15 +16,23 @@ from dti.errors import DtiError
 
 Backend = Literal["reference", "blocks"]
 FAMILIES = ("llama", "mistral", "qwen2", "qwen3")
+BACKENDS: dict[Backend, Callable[[View, int, torch.device], "Attend"]] = {"reference": Reference, "blocks": Blocks}
 LENGTH_DEPENDENT = ("dynamic", "longrope")
 
 
 class Attend(Protocol):
-    """What a backend offers: attention of one row; see ``Reference.__call__``."""
+    """What a backend offers: attention of one row; see ``Reference``."""
 
-    def __call__(
-        self, q_HTD: Tensor, k_HSD: Tensor, k_HTD: Tensor, v_HTD: Tensor, v0_HTD: Tensor | None, scale: float
-    ) -> Tensor: ...
+    def content(self, q_HSD: Tensor, k_HSD: Tensor, v_HSD: Tensor, v0_HSD: Tensor | None, scale: float) -> Tensor: ...
+
+    def probes(self, q_HKD: Tensor, k_HTD: Tensor, v_HTD: Tensor, v0_HTD: Tensor | None, scale: float) -> Tensor: ...
+
+
+class Given(Protocol):
+    """Keys and values of the content that were computed beforehand (``content: frozen``)."""
+
+    def layer(self, number: int) -> tuple[Tensor, Tensor]:
+        """One layer's keys as probes read them, and its values, both (G, S, D) with G key/value heads."""
 
 
 @dataclass(frozen=True)
@@ -31,12 +40,14 @@ class Reading:
     """All that one forward pass of one row needs; the same for every layer.
 
     Attributes:
-        content: S, the number of content tokens.
+        content: how many of the pass's tokens are content; the others are probes.
         attend: the backend, with its plan of this row.
-        query: rotation of all queries, (T, D).
-        key: rotation of all keys as probes read them, (T, D).
-        content_key: rotation of the content's keys as content reads them, (S, D); None: the same as ``key``.
+        query: rotation of all queries of the pass, content first.
+        key: rotation of all its keys as probes read them.
+        content_key: rotation of the content's keys as content reads them; None: the same as ``key``.
         initial: the embeddings of all tokens, (1, T, width), where states are reset towards them; else None.
+        given: the content's keys and values, where the pass holds probes alone.
+        kept: receives every layer's keys (as probes read them) and values, each (G, S, D), where they are wanted.
     """
 
     content: int
@@ -45,6 +56,8 @@ class Reading:
     key: Table
     content_key: Table | None
     initial: Tensor | None
+    given: Given | None = None
+    kept: list[tuple[Tensor, Tensor]] | None = None
 
 
 def reading_of(view: View, rope: Rope, backend: Backend, heads: int, embedded: Tensor) -> Reading:
@@ -55,12 +68,28 @@ def reading_of(view: View, rope: Rope, backend: Backend, heads: int, embedded: T
     """
     like = embedded.new_empty(0, dtype=_working_dtype(embedded))
     forgets = view.content_alpha is not None or view.probe_alpha is not None
-    plan: Attend = (Reference if backend == "reference" else Blocks)(view, heads, like.device)
     query = rope.table(torch.cat([view.position_S, view.query_position_K]), like)
     key = rope.table(torch.cat([view.key_position_S, view.query_position_K]), like)
     same = torch.equal(view.position_S, view.key_position_S)
-    content_key = None if same else rope.table(view.position_S, like)
-    return Reading(view.content, plan, query, key, content_key, embedded if forgets else None)
+    return Reading(
+        content=view.content,
+        attend=BACKENDS[backend](view, heads, like.device),
+        query=query,
+        key=key,
+        content_key=None if same else rope.table(view.position_S, like),
+        initial=embedded if forgets else None,
+    )
+
+
+def probe_reading_of(view: View, rope: Rope, backend: Backend, heads: int, embedded: Tensor, given: Given) -> Reading:
+    """Plan a pass of a row's probes alone, whose content's keys and values are given.
+
+    Args:
+        embedded: the embeddings of the probes, (1, K, width).
+    """
+    like = embedded.new_empty(0, dtype=_working_dtype(embedded))
+    turn = rope.table(view.query_position_K, like)
+    return Reading(0, BACKENDS[backend](view, heads, like.device), turn, turn, None, None, given)
 
 
 def _working_dtype(x: Tensor) -> torch.dtype:
@@ -70,7 +99,7 @@ def _working_dtype(x: Tensor) -> torch.dtype:
 
 
 def dti_attention(
-    module: nn.Module,
+    module: Any,
     query: Tensor,
     key: Tensor,
     value: Tensor,
@@ -80,18 +109,28 @@ def dti_attention(
     reading: Reading,
     **_: Any,
 ) -> tuple[Tensor, None]:
-    """The registered function: queries (1, H, T, D), keys and values (1, H or fewer, T, D), none of them rotated.
+    """The registered function: queries (1, H, T, D), keys and values (1, G, T, D) with G <= H, none of them rotated.
 
     ``reading`` has no default on purpose: a forward pass without it is an error, not plain attention.
     """
-    group = query.shape[1] // key.shape[1]
-    q_HTD, k_HTD, v_HTD = query[0], _each_head(key[0], group), _each_head(value[0], group)
-    k_probe = reading.key.rotate(k_HTD)
-    S = reading.content
-    k_content = reading.content_key.rotate(k_HTD[:, :S]) if reading.content_key else k_probe[:, :S]
+    group, S = query.shape[1] // key.shape[1], reading.content
+    q_HTD, k_GTD, v_GTD = reading.query.rotate(query[0]), reading.key.rotate(key[0]), value[0]
+    if reading.kept is not None:
+        reading.kept.append((k_GTD[:, :S].to(v_GTD.dtype), v_GTD[:, :S]))  # autocast leaves keys in float32
     v0_HTD = _initial_values(module, reading.initial, value.shape[1], group)
-    out_HTD = reading.attend(reading.query.rotate(q_HTD), k_content, k_probe, v_HTD, v0_HTD, scaling)
-    return out_HTD.transpose(0, 1).unsqueeze(0).contiguous(), None
+    parts = []
+    if S > 0:
+        k_GSD = reading.content_key.rotate(key[0][:, :S]) if reading.content_key else k_GTD[:, :S]
+        v0_HSD = None if v0_HTD is None else v0_HTD[:, :S]
+        k_HSD, v_HSD = _each_head(k_GSD, group), _each_head(v_GTD[:, :S], group)
+        parts.append(reading.attend.content(q_HTD[:, :S], k_HSD, v_HSD, v0_HSD, scaling))
+    if q_HTD.shape[1] > S:
+        if reading.given is not None:
+            k_given, v_given = reading.given.layer(module.layer_idx)
+            k_GTD, v_GTD = torch.cat([k_given, k_GTD], dim=1), torch.cat([v_given, v_GTD], dim=1)
+        k_HTD, v_HTD = _each_head(k_GTD, group), _each_head(v_GTD, group)
+        parts.append(reading.attend.probes(q_HTD[:, S:], k_HTD, v_HTD, v0_HTD, scaling))
+    return torch.cat(parts, dim=1).transpose(0, 1).unsqueeze(0).contiguous(), None
 
 
 def _each_head(x: Tensor, group: int) -> Tensor:

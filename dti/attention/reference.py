@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from dti.attention.visibility import View, distance_of, mask_of
+from dti.attention.visibility import View, content_mask_of, listing_of
 
 
 def slopes_of(heads: int) -> Tensor:
@@ -12,52 +12,65 @@ def slopes_of(heads: int) -> Tensor:
 
 
 class Reference:
-    """Attention over the whole row with one T x T mask and one softmax."""
+    """Attention with one dense mask for content, one for probes, and one softmax a row."""
 
     def __init__(self, view: View, heads: int, device: torch.device) -> None:
-        total, content = view.content + view.probes, view.content
-        distance_TT = distance_of(view)
-        bias_HTT = torch.zeros(heads, total, total, dtype=torch.float64)
-        if view.biased:
-            bias_HTT[:, content:] -= slopes_of(heads)[:, None, None] * distance_TT[content:]
-        bias_HTT.masked_fill_(~mask_of(view), -torch.inf)
-        self.bias_HTT = bias_HTT.to(device)
-        self.alpha_TT = _alphas(view, distance_TT).to(device)
-        self.content = content
+        self.view, self.heads, self.device = view, heads, device
 
-    def __call__(
-        self, q_HTD: Tensor, k_HSD: Tensor, k_HTD: Tensor, v_HTD: Tensor, v0_HTD: Tensor | None, scale: float
-    ) -> Tensor:
-        """Attend.
+    def content(self, q_HSD: Tensor, k_HSD: Tensor, v_HSD: Tensor, v0_HSD: Tensor | None, scale: float) -> Tensor:
+        """Attend from content to content.
 
         Args:
-            q_HTD: rotated queries, content first, probes last.
-            k_HSD: the content's keys, rotated as content reads them.
-            k_HTD: all keys, rotated as probes read them.
-            v_HTD: values.
-            v0_HTD: values of the initial embeddings; None where nothing is forgotten.
+            q_HSD, k_HSD: queries and keys, rotated as content reads them.
+            v_HSD: values.
+            v0_HSD: values of the initial embeddings; None where nothing is forgotten.
             scale: factor of the scores.
 
         Returns:
-            (H, T, D), the mean of the readable values, weighted by softmax, partly reset where the view forgets.
+            (H, S, D), the mean of the readable values, weighted by softmax, partly reset where content forgets.
         """
-        S = self.content
-        content_HSS = q_HTD[:, :S] @ k_HSD.mT
-        probes_HKT = q_HTD[:, S:] @ k_HTD.mT
-        # No content token reads a probe: the mask hides those columns, whatever stands in them.
-        blank_HSK = content_HSS.new_zeros(*content_HSS.shape[:2], q_HTD.shape[1] - S)
-        score_HTT = torch.cat([torch.cat([content_HSS, blank_HSK], dim=2), probes_HKT], dim=1) * scale
-        weight_HTT = (score_HTT + self.bias_HTT.to(score_HTT.dtype)).softmax(dim=-1)
-        if v0_HTD is None:
-            return weight_HTT @ v_HTD
-        return weight_HTT @ v_HTD + (weight_HTT * self.alpha_TT.to(weight_HTT.dtype)) @ (v0_HTD - v_HTD)
+        order_S = self.view.order_S
+        bias_SS = _hidden(torch.zeros(()), content_mask_of(self.view)).to(self.device)
+        alpha_SS = _by_distance(self.view.content_alpha, order_S[:, None] - order_S)
+        return _mix(q_HSD @ k_HSD.mT * scale, bias_SS, v_HSD, v0_HSD, alpha_SS)
+
+    def probes(self, q_HKD: Tensor, k_HTD: Tensor, v_HTD: Tensor, v0_HTD: Tensor | None, scale: float) -> Tensor:
+        """Attend from probes to what they read.
+
+        Args:
+            q_HKD: the probes' rotated queries.
+            k_HTD, v_HTD, v0_HTD: keys of all tokens, content first, rotated as probes read them; their values, and
+                those of their initial embeddings (None where nothing is forgotten).
+            scale: factor of the scores.
+
+        Returns:
+            (H, K, D), as for content.
+        """
+        listing = listing_of(self.view)
+        keys_L = listing.keys_L.to(self.device)
+        distance_KL = self.view.target_K[:, None] - listing.order_L
+        bias_HKL = torch.zeros(self.heads, 1, 1, dtype=torch.float64)
+        if self.view.biased:
+            bias_HKL = -slopes_of(self.heads)[:, None, None] * distance_KL.clamp(min=0)
+        bias_HKL = _hidden(bias_HKL, listing.readable_KL).to(self.device)
+        alpha_KL = _by_distance(self.view.probe_alpha, distance_KL)
+        v0_HLD = None if v0_HTD is None else v0_HTD[:, keys_L]
+        return _mix(q_HKD @ k_HTD[:, keys_L].mT * scale, bias_HKL, v_HTD[:, keys_L], v0_HLD, alpha_KL)
 
 
-def _alphas(view: View, distance_TT: Tensor) -> Tensor:
-    """How much of each readable token each reader forgets, (T, T) float64; 0 where its reading does not forget."""
-    alpha_TT = torch.zeros(distance_TT.shape, dtype=torch.float64)
-    S = view.content
-    for rows, alpha in ((slice(0, S), view.content_alpha), (slice(S, None), view.probe_alpha)):
-        if alpha is not None:
-            alpha_TT[rows] = alpha[distance_TT[rows].clamp(max=alpha.numel() - 1)]
-    return alpha_TT
+def _hidden(bias: Tensor, readable: Tensor) -> Tensor:
+    """``bias`` where a key may be read, -inf elsewhere, float64."""
+    return torch.where(readable, bias.double(), -torch.inf)
+
+
+def _mix(score: Tensor, bias: Tensor, v: Tensor, v0: Tensor | None, alpha: Tensor | None) -> Tensor:
+    """Softmax over the last dimension of ``score + bias``, then the mean of the values, partly reset by alpha."""
+    weight = (score + bias.to(score.dtype)).softmax(dim=-1)
+    if v0 is None or alpha is None:
+        return weight @ v
+    return weight @ v + (weight * alpha.to(weight)) @ (v0 - v)
+
+
+def _by_distance(alpha: Tensor | None, distance: Tensor) -> Tensor | None:
+    """How much of each token each reader forgets, float64; None where that reading does not forget."""
+    return None if alpha is None else alpha[distance.clamp(0, alpha.numel() - 1)]

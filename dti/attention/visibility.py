@@ -1,6 +1,6 @@
 """One rule says who may read whom: every token reads intervals (design: ours; the window policy is the paper's DTI).
 
-Shape suffixes: S content tokens, M interactions, K probes, N listed keys, T = S + K.
+Shape suffixes: S content tokens, E encoded texts, M interactions, P prompts, K probes, N and L listed keys, T = S + K.
 """
 
 from dataclasses import dataclass
@@ -11,11 +11,12 @@ import torch
 from torch import Tensor
 
 from dti.attention.forgetting import Forgetting
-from dti.prompts.row import Row
+from dti.prompts.row import Ints, Row, ranges
 
 Policy = Literal["window", "isolated"]
 ProbePosition = Literal["rope", "alibi", "local"]
 Context = Literal["all", "label"]
+Content = Literal["trained", "frozen"]
 
 FOREVER_NEAR = 2**31
 """The order of prefix tokens: no probe is ever behind it, so their distance is 0 and they carry no bias."""
@@ -23,39 +24,53 @@ FOREVER_NEAR = 2**31
 
 @dataclass(frozen=True)
 class Sight:
-    """What a trained model fixes about reading: the policy, probe positions, what of the context is read, n, and
-    how leaked states are reset (None: not at all)."""
+    """What a trained model fixes about reading.
+
+    Attributes:
+        policy, probe_position, context, n: who reads whom, how probes see distance, what of a context is read, and how
+            many interactions back.
+        forgetting: how leaked states are reset; None: not at all.
+        content: whether the adapter acts on content, too, or on probes alone (``frozen``).
+    """
 
     policy: Policy
     probe_position: ProbePosition
     context: Context
     n: int
     forgetting: Forgetting | None = None
+    content: Content = "trained"
 
 
 @dataclass(frozen=True)
 class Segment:
     """Keys that probes may read: an interval of a list of content tokens.
 
+    A token may be listed more than once: in the unique layout several interactions share the states of one item, each
+    at its own distance.
+
     Attributes:
-        keys_N: places of the listed content tokens, ascending.
+        keys_N: places of the listed content tokens.
+        order_N: the interaction for which each is listed; ``FOREVER_NEAR`` in prefixes.
         low_K, high_K: probe k reads ``keys_N[low_K[k]:high_K[k]]``.
     """
 
     keys_N: Tensor
+    order_N: Tensor
     low_K: Tensor
     high_K: Tensor
 
 
 @dataclass(frozen=True)
 class View:
-    """A row as attention sees it: content token j reads ``[start_S[j], j]``; a probe reads its segments and itself.
+    """A row as attention sees it: content token j reads ``[start_S[j], stop_S[j])`` and itself; a probe reads its
+    segments and itself.
 
     Positions are RoPE positions. The distance of a query to a key, in interactions, is the difference of their
-    ``order_T``, at least 0. ``content_alpha`` and ``probe_alpha`` are alpha by distance where that reading forgets.
+    orders, at least 0. ``content_alpha`` and ``probe_alpha`` are alpha by distance where that reading forgets.
     """
 
     start_S: Tensor
+    stop_S: Tensor
     segments: tuple[Segment, ...]
     position_S: Tensor
     key_position_S: Tensor
@@ -65,11 +80,6 @@ class View:
     biased: bool
     content_alpha: Tensor | None = None
     probe_alpha: Tensor | None = None
-
-    @property
-    def order_T(self) -> Tensor:
-        """The interaction of every content token and of every probe's target, (T,)."""
-        return torch.cat([self.order_S, self.target_K])
 
     @property
     def content(self) -> int:
@@ -86,9 +96,9 @@ def view_of(row: Row, sight: Sight) -> View:
     """Apply the visibility rule to a row.
 
     With ``context: all`` a probe reads every token of its n context interactions and its own item text; with
-    ``label`` only the label tokens of the context, and its own item text. A profile prefix reads itself alone and is
-    read by the probes of its prompt. Drawn for one prompt with contexts a b and target c, n = 1, item texts of one
-    token (x reads y where the cell is 1; the probe is p)::
+    ``label`` only the label tokens of the context, and its own item text. A prefix reads itself alone and is read by
+    the probes of its prompt. Drawn for one prompt with contexts a b and target c, n = 1, item texts of one token (x
+    reads y where the cell is 1; the probe is p)::
 
         window, all        isolated, label
            a y b y c p        a y b y c p
@@ -98,18 +108,34 @@ def view_of(row: Row, sight: Sight) -> View:
         y  1 1 1 1                1 1
         c      1 1 1                  1
         p      1 1 1 1              1 1 1
+
+    In the unique layout an item stands once with all its labels (n = 2, contexts b a b, target a; y, z: its labels)::
+
+           a y b y z p
+        a  1
+        y  1 1
+        b      1
+        y      1 1
+        z      1   1             blind to the other label
+        p  1 1     1 1           a itself, context a y (distance 2) and b z (distance 1)
+
+    Raises:
+        ValueError: a row of unique items is to be read by a policy or with positions that streams alone have.
     """
-    order_S, offset_S = _places(row)
+    if row.layout == "unique" and (sight.policy == "window" or sight.probe_position == "rope"):
+        raise ValueError("the unique layout needs policy isolated and probe_position alibi or local")
+    local_S = _local_positions(row)
     position_S = _prompt_positions(row) if sight.policy == "window" or sight.probe_position == "rope" else None
-    local_S = _local_positions(row, offset_S)
     key_position_S, query_position_K = _probe_positions(row, sight.probe_position, position_S, local_S)
-    position_S = local_S if position_S is None else position_S
+    order_S = _orders(row)
+    start_S, stop_S = _intervals(row, sight, order_S)
     forgetting = sight.forgetting
     alpha = forgetting.alpha(sight.n) if forgetting else None
     return View(
-        start_S=torch.from_numpy(_starts(row, sight, order_S)),
+        start_S=torch.from_numpy(start_S),
+        stop_S=torch.from_numpy(stop_S),
         segments=tuple(_segments(row, sight)),
-        position_S=torch.from_numpy(position_S),
+        position_S=torch.from_numpy(local_S if position_S is None else position_S),
         key_position_S=torch.from_numpy(key_position_S),
         query_position_K=torch.from_numpy(query_position_K),
         order_S=torch.from_numpy(order_S),
@@ -120,66 +146,73 @@ def view_of(row: Row, sight: Sight) -> View:
     )
 
 
-def _places(row: Row) -> tuple[np.ndarray, np.ndarray]:
-    """Each content token's interaction (``FOREVER_NEAR`` in prefixes) and its offset in it (or in the prefix)."""
-    order_S = np.full(row.tokens_S.size, FOREVER_NEAR, dtype=np.int64)
-    offset_S = np.arange(row.tokens_S.size, dtype=np.int64)
-    length_M = row.stop_M - row.start_M
-    inside = np.repeat(row.start_M, length_M) + _ramp(length_M)
-    order_S[inside] = np.repeat(np.arange(length_M.size), length_M)
-    offset_S[inside] = _ramp(length_M)
-    length_P = row.prefix_stop_P - row.prefix_start_P
-    offset_S[np.repeat(row.prefix_start_P, length_P) + _ramp(length_P)] = _ramp(length_P)
-    return order_S, offset_S
+def _orders(row: Row) -> Ints:
+    """Each content token's interaction, ``FOREVER_NEAR`` in prefixes, (S,); the last one where several share it."""
+    order_E = np.full(row.start_E.size, FOREVER_NEAR, dtype=np.int64)
+    order_E[np.searchsorted(row.start_E, row.start_M)] = np.arange(row.start_M.size)
+    return np.repeat(order_E, row.length_E)
 
 
-def _ramp(lengths: np.ndarray) -> np.ndarray:
-    """``0 .. length - 1`` for each length, one after another."""
-    ends = np.cumsum(lengths)
-    return np.arange(ends[-1] if ends.size else 0, dtype=np.int64) - np.repeat(ends - lengths, lengths)
+def _intervals(row: Row, sight: Sight, order_S: Ints) -> tuple[Ints, Ints]:
+    """What each content token reads besides itself: ``[start, stop)``, both (S,)."""
+    own_S = np.arange(row.tokens_S.size, dtype=np.int64)
+    if sight.policy == "isolated":
+        # A label reads its item's text, and no other label behind that text.
+        return np.repeat(row.start_E, row.length_E), np.minimum(own_S, np.repeat(row.text_stop_E, row.length_E))
+    start_S = np.repeat(row.start_E, row.length_E)
+    inside = order_S != FOREVER_NEAR
+    start_S[inside] = row.start_M[_first_of_window(row, sight.n)][order_S[inside]]
+    return start_S, own_S
 
 
-def _first_of_window(row: Row, n: int) -> np.ndarray:
+def _first_of_window(row: Row, n: int) -> Ints:
     """The oldest interaction that each interaction's window of n reaches, never before its prompt, (M,)."""
     return np.maximum(np.arange(row.start_M.size) - n, row.first_P[row.prompt_M])
 
 
-def _starts(row: Row, sight: Sight, order_S: np.ndarray) -> np.ndarray:
-    first_M = _first_of_window(row, sight.n) if sight.policy == "window" else np.arange(row.start_M.size)
-    start_S = np.empty_like(order_S)
-    in_prefix = order_S == FOREVER_NEAR
-    start_S[~in_prefix] = row.start_M[first_M][order_S[~in_prefix]]
-    start_S[in_prefix] = np.repeat(row.prefix_start_P, row.prefix_stop_P - row.prefix_start_P)
-    return start_S
-
-
 def _segments(row: Row, sight: Sight) -> list[Segment]:
     first_K = _first_of_window(row, sight.n)[row.target_K]
-    item_K = row.start_M[row.target_K]
-    anchor_end_K = row.label_M[row.target_K]
-    every = np.arange(row.tokens_S.size, dtype=np.int64)
-    segments = []
-    if sight.context == "all":
-        segments.append(_segment(every, row.start_M[first_K], anchor_end_K))
-    else:
-        labels = row.label_M[row.label_M < row.stop_M]
-        segments.append(
-            _segment(labels, np.searchsorted(labels, row.start_M[first_K]), np.searchsorted(labels, item_K))
-        )
-        segments.append(_segment(every, item_K, anchor_end_K))
-    if (row.prefix_stop_P > row.prefix_start_P).any():
-        prefix = every[_places(row)[0] == FOREVER_NEAR]
+    segments = _all_tokens(row, first_K) if sight.context == "all" else _label_tokens(row, first_K)
+    prefix_P = row.prefix_stop_P - row.prefix_start_P
+    if prefix_P.any():
+        keys = ranges(row.prefix_start_P, prefix_P)
+        stop_P = np.cumsum(prefix_P)
         prompt_K = row.prompt_M[row.target_K]
-        bounds = (row.prefix_start_P[prompt_K], row.prefix_stop_P[prompt_K])
-        segments.append(_segment(prefix, *(np.searchsorted(prefix, bound) for bound in bounds)))
+        near = np.full_like(keys, FOREVER_NEAR)
+        segments.append(_segment(keys, near, (stop_P - prefix_P)[prompt_K], stop_P[prompt_K]))
     return segments
 
 
-def _segment(keys_N: np.ndarray, low_K: np.ndarray, high_K: np.ndarray) -> Segment:
-    return Segment(torch.from_numpy(keys_N), torch.from_numpy(low_K), torch.from_numpy(high_K))
+def _all_tokens(row: Row, first_K: Ints) -> list[Segment]:
+    """All tokens from the first context interaction to the end of the target's text."""
+    labelled_M = row.label_M >= 0
+    count_M = row.text_M + labelled_M
+    begin_M = np.cumsum(count_M) - count_M
+    keys_N = np.empty(count_M.sum(), np.int64)
+    keys_N[ranges(begin_M, row.text_M)] = ranges(row.start_M, row.text_M)
+    keys_N[(begin_M + row.text_M)[labelled_M]] = row.label_M[labelled_M]
+    order_N = np.repeat(np.arange(count_M.size), count_M)
+    return [_segment(keys_N, order_N, begin_M[first_K], (begin_M + row.text_M)[row.target_K])]
 
 
-def _prompt_positions(row: Row) -> np.ndarray:
+def _label_tokens(row: Row, first_K: Ints) -> list[Segment]:
+    """The label tokens of the context, and the target's text."""
+    labelled = np.flatnonzero(row.label_M >= 0)
+    low_K, high_K = (np.searchsorted(labelled, bound) for bound in (first_K, row.target_K))
+    text_K = row.text_M[row.target_K]
+    stop_K = np.cumsum(text_K)
+    texts = ranges(row.start_M[row.target_K], text_K)
+    return [
+        _segment(row.label_M[labelled], labelled, low_K, high_K),
+        _segment(texts, np.repeat(row.target_K, text_K), stop_K - text_K, stop_K),
+    ]
+
+
+def _segment(keys_N: Ints, order_N: Ints, low_K: Ints, high_K: Ints) -> Segment:
+    return Segment(*(torch.from_numpy(x) for x in (keys_N, order_N, low_K, high_K)))
+
+
+def _prompt_positions(row: Row) -> Ints:
     """Places counted from each prompt's first token, prefix included; probes take none, (S,)."""
     prefixed_P = row.prefix_stop_P > row.prefix_start_P
     begin_P = np.where(prefixed_P, row.prefix_start_P, row.start_M[row.first_P])
@@ -187,19 +220,13 @@ def _prompt_positions(row: Row) -> np.ndarray:
     return every - begin_P[np.searchsorted(begin_P, every, side="right") - 1]
 
 
-def _local_positions(row: Row, offset_S: np.ndarray) -> np.ndarray:
-    """Every interaction right-aligned: text at offset - text length, label at 0; a prefix likewise, (S,)."""
-    shift = np.zeros_like(offset_S)
-    length_M = row.stop_M - row.start_M
-    shift[np.repeat(row.start_M, length_M) + _ramp(length_M)] = np.repeat(row.label_M - row.start_M, length_M)
-    length_P = row.prefix_stop_P - row.prefix_start_P
-    shift[np.repeat(row.prefix_start_P, length_P) + _ramp(length_P)] = np.repeat(length_P, length_P)
-    return offset_S - shift
+def _local_positions(row: Row) -> Ints:
+    """Every text right-aligned: text tokens at offset - text length, labels at 0, (S,)."""
+    every = np.arange(row.tokens_S.size, dtype=np.int64)
+    return np.minimum(every - np.repeat(row.text_stop_E, row.length_E), 0)
 
 
-def _probe_positions(
-    row: Row, kind: ProbePosition, prompt_S: np.ndarray | None, local_S: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def _probe_positions(row: Row, kind: ProbePosition, prompt_S: Ints | None, local_S: Ints) -> tuple[Ints, Ints]:
     """RoPE positions of the keys as probes read them, (S,), and of the probes, (K,)."""
     zeros_K = np.zeros_like(row.target_K)
     if kind == "local":
@@ -207,23 +234,51 @@ def _probe_positions(
     if kind == "alibi":
         return np.zeros_like(local_S), zeros_K
     assert prompt_S is not None
-    return prompt_S, prompt_S[row.label_M[row.target_K] - 1] + 1
+    return prompt_S, prompt_S[(row.start_M + row.text_M)[row.target_K] - 1] + 1
+
+
+@dataclass(frozen=True)
+class Listing:
+    """All segments of a view in one list, and the probes themselves behind them.
+
+    Attributes:
+        keys_L: places among all T tokens.
+        order_L: their orders.
+        readable_KL: which probe may read which.
+    """
+
+    keys_L: Tensor
+    order_L: Tensor
+    readable_KL: Tensor
+
+
+def listing_of(view: View) -> Listing:
+    """List all that probes may read, for the dense reference; K x L."""
+    own_K = torch.arange(view.probes)
+    parts = []
+    for segment in view.segments:
+        listed_N = torch.arange(segment.keys_N.numel())
+        parts.append((segment.low_K[:, None] <= listed_N) & (listed_N < segment.high_K[:, None]))
+    return Listing(
+        keys_L=torch.cat([*(segment.keys_N for segment in view.segments), view.content + own_K]),
+        order_L=torch.cat([*(segment.order_N for segment in view.segments), view.target_K]),
+        readable_KL=torch.cat([*parts, own_K[:, None] == own_K], dim=1),
+    )
+
+
+def content_mask_of(view: View) -> Tensor:
+    """Which content token (row) may read which (column), (S, S) bool."""
+    own_S = torch.arange(view.content)
+    inside = (view.start_S[:, None] <= own_S) & (own_S < view.stop_S[:, None])
+    return inside | (own_S[:, None] == own_S)
 
 
 def mask_of(view: View) -> Tensor:
     """The whole visibility as one dense mask, (T, T) bool: who (row) may read whom (column). For small rows."""
     content, total = view.content, view.content + view.probes
-    place = torch.arange(total)
     mask = torch.zeros(total, total, dtype=torch.bool)
-    mask[:content, :content] = (view.start_S[:, None] <= place[:content]) & (place[:content] <= place[:content, None])
-    for segment in view.segments:
-        listed = torch.arange(segment.keys_N.numel())
-        readable = (segment.low_K[:, None] <= listed) & (listed < segment.high_K[:, None])
-        mask[content:, segment.keys_N] |= readable
-    mask[place[content:], place[content:]] = True
+    mask[:content, :content] = content_mask_of(view)
+    listing = listing_of(view)
+    for probe, readable_L in enumerate(listing.readable_KL):
+        mask[content + probe, listing.keys_L[readable_L]] = True
     return mask
-
-
-def distance_of(view: View) -> Tensor:
-    """How many interactions before each reader a token stands, at least 0, (T, T)."""
-    return (view.order_T[:, None] - view.order_T[None, :]).clamp(min=0)

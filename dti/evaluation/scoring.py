@@ -11,7 +11,8 @@ from dti.evaluation.parity import Parity
 from dti.files import atomic_file
 from dti.model.ctr import CtrModel
 from dti.model.scoring import logits_of, probability
-from dti.prompts.packing import Prompts, ranges, recut, stream_prompts
+from dti.prompts.packing import Prompts, recut, stream_prompts
+from dti.prompts.row import ranges
 from dti.prompts.store import Split, Store
 
 

@@ -17,6 +17,7 @@ from dti.errors import DtiError
 from dti.files import atomic_folder, read_json, sha256_of
 from dti.model.backbone import pretrained
 from dti.model.ctr import CtrModel
+from dti.prompts.row import Layout
 from dti.prompts.store import TokenIds
 
 RECORD = "dti.json"
@@ -88,7 +89,7 @@ def weights_of(folder: Path, record: Record) -> Path:
     return file
 
 
-def load(folder: Path, backend: Backend, device: torch.device) -> tuple[CtrModel, Record]:
+def load(folder: Path, backend: Backend, device: torch.device, layout: Layout = "stream") -> tuple[CtrModel, Record]:
     """Load an adapter for scoring, on a clean base where it is LoRA.
 
     Raises:
@@ -101,7 +102,7 @@ def load(folder: Path, backend: Backend, device: torch.device) -> tuple[CtrModel
     else:
         base = pretrained(record.backbone, record.revision)
         backbone = PeftModel.from_pretrained(base, str(folder), use_safetensors=True)
-    model = CtrModel(backbone, record.tokens, record.sight, backend).to(device)
+    model = CtrModel(backbone, record.tokens, record.sight, backend, layout).to(device)
     return model.eval(), record
 
 

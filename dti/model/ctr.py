@@ -1,14 +1,16 @@
 """A causal language model that predicts clicks: one forward pass of a row gives one logit per probe."""
 
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from dti.attention.plugin import Backend, attach, reading_of
+from dti.attention.plugin import Backend, Reading, attach, probe_reading_of, reading_of
 from dti.attention.visibility import Sight, view_of
-from dti.prompts.row import Row
+from dti.model.frozen import States
+from dti.prompts.row import Layout, Row
 from dti.prompts.store import TokenIds
 
 
@@ -20,13 +22,20 @@ class CtrModel(nn.Module):
         tokens: ids of the answers and of the probe.
         sight: how it reads.
         backend: which attention code runs.
+        layout: how its rows are to be laid out.
+
+    Attributes:
+        states: the catalogue's keys and values, which ``content: frozen`` needs before the first forward pass.
     """
 
-    def __init__(self, backbone: Any, tokens: TokenIds, sight: Sight, backend: Backend) -> None:
+    def __init__(
+        self, backbone: Any, tokens: TokenIds, sight: Sight, backend: Backend, layout: Layout = "stream"
+    ) -> None:
         super().__init__()
         self.backbone = backbone
-        self.tokens, self.sight, self.backend = tokens, sight, backend
+        self.tokens, self.sight, self.backend, self.layout = tokens, sight, backend, layout
         self.rope = attach(self.stock)
+        self.states: States | None = None
 
     @property
     def stock(self) -> PreTrainedModel:
@@ -44,15 +53,49 @@ class CtrModel(nn.Module):
         It is the difference of two rows of the language-model head, yes - no, so that its sigmoid is the softmax over
         the two; the other rows of the head are never computed.
         """
-        content = torch.from_numpy(row.tokens_S)
         probes = torch.full((row.target_K.size,), self.tokens.sum)
-        tokens_1T = torch.cat([content, probes])[None].to(self.device)
-        decoder, config = self.stock.get_decoder(), self.stock.config
-        embedded = decoder.get_input_embeddings()(tokens_1T)
+        if self.sight.content == "frozen":
+            return self._logits(self._read_states(row, probes))
+        content = torch.from_numpy(row.tokens_S)
+        embedded = self._embedded(torch.cat([content, probes]))
+        reading = reading_of(view_of(row, self.sight), self.rope, self.backend, self._heads, embedded)
+        return self._logits(self._hidden(embedded, reading)[content.numel() :])
+
+    def tokens_of(self, row: Row) -> int:
+        """How many tokens a forward pass of the row computes."""
+        return int(row.target_K.size) + (0 if self.sight.content == "frozen" else int(row.tokens_S.size))
+
+    def content_states(self, row: Row) -> list[tuple[Tensor, Tensor]]:
+        """Every layer's keys, as probes read them, and values of a row without probes, each (G, S, D)."""
+        embedded = self._embedded(torch.from_numpy(row.tokens_S))
+        reading = reading_of(view_of(row, self.sight), self.rope, self.backend, self._heads, embedded)
+        kept: list[tuple[Tensor, Tensor]] = []
+        self._hidden(embedded, replace(reading, kept=kept))
+        return kept
+
+    def _read_states(self, row: Row, probes: Tensor) -> Tensor:
+        """The hidden states of the probes alone, which read the catalogue's states.
+
+        Raises:
+            ValueError: there are no states, or the row has no places in the catalogue.
+        """
+        if self.states is None or row.place_S is None:
+            raise ValueError("content: frozen needs the catalogue's states and a row in the unique layout")
+        embedded = self._embedded(probes)
+        given = self.states.of(torch.from_numpy(row.place_S))
         view = view_of(row, self.sight)
-        reading = reading_of(view, self.rope, self.backend, config.num_attention_heads, embedded)
-        hidden = decoder(inputs_embeds=embedded, reading=reading, use_cache=False).last_hidden_state
-        return self._logits(hidden[0, content.numel() :])
+        return self._hidden(embedded, probe_reading_of(view, self.rope, self.backend, self._heads, embedded, given))
+
+    @property
+    def _heads(self) -> int:
+        return int(self.stock.config.num_attention_heads)
+
+    def _embedded(self, tokens: Tensor) -> Tensor:
+        return self.stock.get_decoder().get_input_embeddings()(tokens[None].to(self.device))
+
+    def _hidden(self, embedded_1TD: Tensor, reading: Reading) -> Tensor:
+        decoder = self.stock.get_decoder()
+        return decoder(inputs_embeds=embedded_1TD, reading=reading, use_cache=False).last_hidden_state[0]
 
     def _logits(self, hidden_KD: Tensor) -> Tensor:
         head = self.stock.get_output_embeddings().weight

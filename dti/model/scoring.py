@@ -5,8 +5,7 @@ import torch
 
 from dti.model.ctr import CtrModel
 from dti.progress import Progress
-from dti.prompts.batching import passes
-from dti.prompts.build import build_row
+from dti.prompts.batching import rows
 from dti.prompts.packing import Prompts
 from dti.prompts.store import Store
 
@@ -22,8 +21,8 @@ def logits_of(model: CtrModel, store: Store, prompts: Prompts, tokens_per_pass: 
     model.eval()
     parts = []
     with torch.no_grad(), Progress(what, int(prompts.targets.sum()), "targets") as progress:
-        for part in passes(store, prompts, tokens_per_pass):
-            parts.append(model(build_row(store, part)).double().cpu().numpy())
+        for row in rows(store, prompts, tokens_per_pass, model.layout):
+            parts.append(model(row).double().cpu().numpy())
             progress.advance(parts[-1].size)
     model.train(was_training)
     return np.concatenate(parts)

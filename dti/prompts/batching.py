@@ -5,9 +5,11 @@ from itertools import pairwise
 
 import numpy as np
 
-from dti.prompts.build import content_tokens
-from dti.prompts.packing import Prompts, first_rows, ranges
+from dti.prompts.build import build_row, content_tokens, interactions_of
+from dti.prompts.packing import Prompts, first_rows
+from dti.prompts.row import Ints, Layout, Row, ranges
 from dti.prompts.store import Store
+from dti.prompts.unique import build_unique
 
 
 def epoch_steps(store: Store, prompts: Prompts, targets: int, seed: tuple[int, int]) -> Iterator[Prompts]:
@@ -37,11 +39,31 @@ def epoch_steps(store: Store, prompts: Prompts, targets: int, seed: tuple[int, i
         yield cut.take(slice(low, high))
 
 
-def passes(store: Store, prompts: Prompts, tokens: int) -> list[Prompts]:
-    """Cut a list of prompts into consecutive passes of at most ``tokens`` content tokens (at least one prompt each)."""
-    ends = np.cumsum(content_tokens(store, prompts))
-    cuts, done = [0], 0
+def rows(store: Store, prompts: Prompts, tokens: int, layout: Layout) -> Iterator[Row]:
+    """Lay out a list of prompts as rows, one for each pass."""
+    build = build_row if layout == "stream" else build_unique
+    for part in passes(store, prompts, tokens, layout):
+        yield build(store, part)
+
+
+def passes(store: Store, prompts: Prompts, tokens: int, layout: Layout = "stream") -> list[Prompts]:
+    """Cut a list of prompts into consecutive passes of at most ``tokens`` tokens (at least one prompt each).
+
+    In streams, content tokens count; in the unique layout the tokens of distinct items and the context labels that
+    probes may read do, as the latter, gathered for the probes, fill the memory there.
+    """
+    cuts = [0]
     while cuts[-1] < len(prompts):
-        cuts.append(max(int(np.searchsorted(ends, done + tokens, side="right")), cuts[-1] + 1))
-        done = int(ends[cuts[-1] - 1])
+        rest = prompts.take(slice(cuts[-1], None))
+        ends = np.cumsum(content_tokens(store, rest)) if layout == "stream" else _unique_tokens(store, rest)
+        cuts.append(cuts[-1] + max(int(np.searchsorted(ends, tokens, side="right")), 1))
     return [prompts.take(slice(low, high)) for low, high in pairwise(cuts)]
+
+
+def _unique_tokens(store: Store, prompts: Prompts) -> Ints:
+    """Tokens of the first prompts up to each: every distinct item once with all labels, and one per interaction."""
+    found = interactions_of(store, prompts)
+    items, first = np.unique(found.item_M, return_index=True)
+    tokens_M = np.ones_like(found.item_M)
+    tokens_M[first] += store.text_lengths[items] + store.catalogue.labels_A.size
+    return np.cumsum(tokens_M)[np.append(found.first_P[1:], found.item_M.size) - 1]

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from dti.errors import DtiError
-from dti.prompts.row import Ints
+from dti.prompts.row import Ints, ranges
 from dti.prompts.store import SPLITS, Shard, Split, Store, Targets, read_batch, write_batch
 
 PROMPTS_SCHEMA = pa.schema([(name, pa.int64()) for name in ("shard", "context_start", "target_start", "target_stop")])
@@ -49,12 +49,6 @@ class Prompts:
         """All prompts of ``parts``, one after another."""
         empty = np.empty(0, np.int64)
         return cls(*(np.concatenate([empty, *(getattr(part, f.name) for part in parts)]) for f in fields(cls)))
-
-
-def ranges(start: Ints, length: Ints) -> Ints:
-    """``arange(s, s + l)`` for each pair, one after another: ``ranges([5, 9], [2, 3])`` is ``[5, 6, 9, 10, 11]``."""
-    shift = start - (np.cumsum(length) - length)
-    return np.repeat(shift, length) + np.arange(length.sum())
 
 
 def cut(first_R: Ints, start_R: Ints, stop_R: Ints, n: int, k: Targets) -> tuple[Ints, Ints, Ints]:

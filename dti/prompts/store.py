@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from dti.errors import DtiError
 from dti.files import read_json
+from dti.prompts.catalogue import Catalogue
 from dti.prompts.row import Ints
 
 FORMAT = 1
@@ -208,6 +209,19 @@ class Store:
     def profile_lengths(self) -> Ints:
         """Tokens of each user's profile: 0 where it is empty or profiles are off."""
         return np.diff(self.profile_offsets)
+
+    @cached_property
+    def catalogue(self) -> Catalogue:
+        """All texts with all label tokens that targets may read behind them."""
+        ids = self.meta.tokens
+        labels = [ids.no, ids.yes] if self.meta.context_labels == "binary" else list(ids.ratings.values())
+        return Catalogue.of(
+            self.item_tokens,
+            self.item_offsets,
+            self.profile_tokens,
+            self.profile_offsets,
+            np.array(labels, np.int64),
+        )
 
     @cached_property
     def content_before(self) -> list[Ints]:

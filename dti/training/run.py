@@ -16,6 +16,7 @@ from dti.files import digest_of
 from dti.home import ROOT, home
 from dti.model.adapter import FORMAT, Record, continue_from
 from dti.model.backbone import build
+from dti.model.catalogue import give_states
 from dti.model.ctr import CtrModel
 from dti.model.device import device_of
 from dti.params import Attention, Model, Params, Train
@@ -39,7 +40,7 @@ def sight_of(attention: Attention, n: int) -> Sight:
     """How a model with these parameters reads n context interactions."""
     reset = attention.reset
     forgetting = Forgetting(reset.family, reset.strength, reset.at) if attention.leakage == "reset" else None
-    return Sight(attention.policy, attention.probe_position, attention.context, n, forgetting)
+    return Sight(attention.policy, attention.probe_position, attention.context, n, forgetting, attention.content)
 
 
 def record_of(store: Store, params: Params) -> Record:
@@ -67,10 +68,12 @@ def model_of(store: Store, params: Params, record: Record) -> CtrModel:
     torch.manual_seed(params.train.seed)
     meta = store.meta
     backbone = build(params.model, meta.vocabulary, meta.tokens.pad, meta.tokens.sum)
-    model = CtrModel(backbone, meta.tokens, record.sight, params.attention.backend)
+    model = CtrModel(backbone, meta.tokens, record.sight, params.attention.backend, params.attention.layout)
     if params.train.init_from is not None:
         continue_from(Path(params.train.init_from), model, record, store.folder / "tokenizer")
-    return model.to(device_of(params.train.device))
+    model.to(device_of(params.train.device))
+    give_states(model, store, params.train.tokens_per_pass, params.train.precision)
+    return model
 
 
 def work_of(store: Store, train: Train, sight: Sight) -> Work:

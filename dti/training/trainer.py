@@ -15,8 +15,7 @@ from dti.model.ctr import CtrModel
 from dti.model.scoring import answers_of, logits_of, probability
 from dti.params import Train
 from dti.progress import Progress
-from dti.prompts.batching import epoch_steps, passes
-from dti.prompts.build import build_row
+from dti.prompts.batching import epoch_steps, rows
 from dti.prompts.packing import Prompts
 from dti.prompts.row import Row
 from dti.prompts.store import Store
@@ -103,8 +102,7 @@ class Trainer:
     def _rows(self, steps: Iterator[Prompts], skip: int) -> Iterator[list[Row]]:
         for number, prompts in enumerate(steps):
             if number >= skip:
-                store = self.work.store
-                yield [build_row(store, part) for part in passes(store, prompts, self.params.tokens_per_pass)]
+                yield list(rows(self.work.store, prompts, self.params.tokens_per_pass, self.model.layout))
 
     def _wait(self, rows: Iterator[list[Row]]) -> list[Row] | None:
         began = time.perf_counter()
@@ -130,7 +128,7 @@ class Trainer:
         self.optimiser.zero_grad(set_to_none=True)
         state.step += 1
         state.targets += count
-        state.tokens += sum(row.tokens_S.size + row.target_K.size for row in batch)
+        state.tokens += sum(self.model.tokens_of(row) for row in batch)
         state.loss += loss * count
         state.compute += time.perf_counter() - began
         return loss

@@ -7,7 +7,7 @@ from dti.prompts.row import Row
 
 
 def _row(rng: np.random.Generator, prompts: int, n: int, targets: int, longest: int, profile: bool) -> Row:
-    tokens, start, label, stop, prompt_of, first, prefix, target = [], [], [], [], [], [], [], []
+    tokens, start, text, label, stop, prompt_of, first, prefix, target = [], [], [], [], [], [], [], [], []
     for prompt in range(prompts):
         begin = len(tokens)
         tokens += rng.integers(8, 40, rng.integers(1, 4) if profile else 0).tolist()
@@ -19,16 +19,20 @@ def _row(rng: np.random.Generator, prompts: int, n: int, targets: int, longest: 
                 target.append(len(start))
             start.append(len(tokens))
             tokens += rng.integers(8, 40, rng.integers(1, longest + 1)).tolist()
-            label.append(len(tokens))
-            if i + 1 < context + wanted:
+            text.append(len(tokens) - start[-1])
+            labelled = i + 1 < context + wanted
+            label.append(len(tokens) if labelled else -1)
+            if labelled:
                 tokens.append(int(rng.integers(3, 5)))
             stop.append(len(tokens))
             prompt_of.append(prompt)
-    ints = [np.array(x, dtype=np.int64) for x in (tokens, start, label, stop, prompt_of, first)]
-    bounds = np.array(prefix, dtype=np.int64)
-    target_K = np.array(target, dtype=np.int64)
-    zeros = np.zeros_like(target_K)
-    return Row(*ints, bounds[:, 0], bounds[:, 1], target_K, rng.integers(0, 2, target_K.size), zeros, zeros)
+    pieces = sorted(
+        [(b, b + t, e) for b, t, e in zip(start, text, stop, strict=True)] + [(b, e, e) for b, e in prefix if b < e]
+    )
+    begins, ends = zip(*prefix, strict=True)
+    listed = (tokens, *zip(*pieces, strict=True), start, text, label, prompt_of, first, begins, ends, target)
+    ints = [np.array(x, dtype=np.int64) for x in listed]
+    return Row("stream", *ints, rng.integers(0, 2, len(target)))
 
 
 @pytest.fixture

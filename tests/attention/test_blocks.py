@@ -24,8 +24,10 @@ def attend(backend, view, forgets=False):
     total = view.content + view.probes
     sizes = (total, view.content, total, total, total)[: 5 if forgets else 4]
     inputs = [torch.randn(HEADS, size, WIDTH, generator=generator).double().requires_grad_() for size in sizes]
-    initial = [] if forgets else [None]
-    out = backend(view, HEADS, torch.device("cpu"))(*inputs, *initial, 0.3)
+    plan, (q, k_content, k, v), S = backend(view, HEADS, torch.device("cpu")), inputs[:4], view.content
+    v0 = inputs[4] if forgets else None
+    content = plan.content(q[:, :S], k_content, v[:, :S], v0[:, :S] if forgets else None, 0.3)
+    out = torch.cat([content, plan.probes(q[:, S:], k, v, v0, 0.3)], dim=1)
     weight = torch.randn(out.shape, generator=generator).double()
     return out, torch.autograd.grad((out * weight).sum(), inputs)
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from dti.attention.visibility import Sight, distance_of, mask_of, view_of
+from dti.attention.visibility import Sight, listing_of, mask_of, view_of
 from dti.prompts.row import Row
 
 
@@ -16,18 +16,20 @@ def ints(*values):
 def one_prompt():
     """Contexts a b, target c: item texts of one token. Content: a y b y c; one probe."""
     return Row(
+        layout="stream",
         tokens_S=ints(10, 3, 11, 4, 12),
+        start_E=ints(0, 2, 4),
+        text_stop_E=ints(1, 3, 5),
+        stop_E=ints(2, 4, 5),
         start_M=ints(0, 2, 4),
-        label_M=ints(1, 3, 5),
-        stop_M=ints(2, 4, 5),
+        text_M=ints(1, 1, 1),
+        label_M=ints(1, 3, -1),
         prompt_M=ints(0, 0, 0),
         first_P=ints(0),
         prefix_start_P=ints(0),
         prefix_stop_P=ints(0),
         target_K=ints(2),
         answer_K=ints(1),
-        shard_K=ints(0),
-        place_K=ints(2),
     )
 
 
@@ -35,18 +37,20 @@ def one_prompt():
 def two_prompts():
     """Prompt 1: profile u, context a, targets b (two tokens) and c; prompt 2: profile v, target d. Probes b c d."""
     return Row(
+        layout="stream",
         tokens_S=ints(20, 10, 3, 11, 11, 4, 12, 21, 13),
+        start_E=ints(0, 1, 3, 6, 7, 8),
+        text_stop_E=ints(1, 2, 5, 7, 8, 9),
+        stop_E=ints(1, 3, 6, 7, 8, 9),
         start_M=ints(1, 3, 6, 8),
-        label_M=ints(2, 5, 7, 9),
-        stop_M=ints(3, 6, 7, 9),
+        text_M=ints(1, 2, 1, 1),
+        label_M=ints(2, 5, -1, -1),
         prompt_M=ints(0, 0, 0, 1),
         first_P=ints(0, 3),
         prefix_start_P=ints(0, 7),
         prefix_stop_P=ints(1, 8),
         target_K=ints(1, 2, 3),
         answer_K=ints(1, 0, 1),
-        shard_K=ints(0, 0, 0),
-        place_K=ints(1, 2, 3),
     )
 
 
@@ -122,7 +126,9 @@ def test_positions(two_prompts):
 
 def test_distance_counts_interactions_and_is_zero_for_the_profile(two_prompts):
     view = view_of(two_prompts, Sight("window", "local", "all", 1))
-    assert distance_of(view)[view.content + 1, : view.content].tolist() == [0, 2, 2, 1, 1, 1, 0, 0, 0]
+    listing = listing_of(view)
+    assert listing.keys_L.tolist() == [1, 2, 3, 4, 5, 6, 8, 0, 7, 9, 10, 11]
+    assert (view.target_K[1] - listing.order_L).clamp(min=0).tolist() == [2, 2, 1, 1, 1, 0, 0, 0, 0, 1, 0, 0]
 
 
 def test_the_own_label_is_no_key(random_row):
@@ -131,5 +137,5 @@ def test_the_own_label_is_no_key(random_row):
             row = random_row(3, prompts=4, n=4, targets=5)
             mask = mask_of(view_of(row, Sight(policy, "local", context, 4)))
             for k, target in enumerate(row.target_K):
-                later = np.arange(row.label_M[target], row.tokens_S.size)
+                later = np.arange(row.start_M[target] + row.text_M[target], row.tokens_S.size)
                 assert not mask[row.tokens_S.size + k, later].any()

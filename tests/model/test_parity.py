@@ -57,7 +57,7 @@ def test_a_targets_own_label_never_reaches_its_probe(ctr_model, store, policy, c
     with torch.no_grad():
         before = model(row)
         for probe in (2, 6, 20, 50):
-            place = row.label_M[row.target_K[probe]]
+            place = row.start_M[row.target_K[probe]] + row.text_M[row.target_K[probe]]
             flipped = row.tokens_S.copy()
             flipped[place] = tokens.yes if flipped[place] != tokens.yes else tokens.no
             after = model(replace(row, tokens_S=flipped))

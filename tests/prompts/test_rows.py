@@ -47,13 +47,16 @@ def brute_prompts(users, n, k, split):
 
 
 def brute_row(prompts, users, texts, profiles):
-    """The fields of ``Row`` as lists, less those that name places in the store."""
-    row = {f.name: [] for f in fields(Row) if f.name not in ("shard_K", "place_K")}
+    """The fields of a stream's ``Row`` as lists."""
+    row = {f.name: [] for f in fields(Row) if f.name not in ("layout", "place_S")}
     tokens = row["tokens_S"]
     for p, (u, context, targets) in enumerate(prompts):
         row["prefix_start_P"].append(len(tokens))
         tokens += profiles[u] if profiles else []
         row["prefix_stop_P"].append(len(tokens))
+        if row["prefix_stop_P"][-1] > row["prefix_start_P"][-1]:
+            for name, place in zip(("start_E", "text_stop_E", "stop_E"), ("start", "stop", "stop"), strict=True):
+                row[name].append(row[f"prefix_{place}_P"][-1])
         row["first_P"].append(len(row["start_M"]))
         for order in context + targets:
             item, label, _ = users[u][order]
@@ -61,11 +64,14 @@ def brute_row(prompts, users, texts, profiles):
                 row["target_K"].append(len(row["start_M"]))
                 row["answer_K"].append(label)
             row["start_M"].append(len(tokens))
+            row["start_E"].append(len(tokens))
             row["prompt_M"].append(p)
             tokens += texts[item]
-            row["label_M"].append(len(tokens))
+            row["text_M"].append(len(texts[item]))
+            row["text_stop_E"].append(len(tokens))
+            row["label_M"].append(len(tokens) if order != targets[-1] else -1)
             tokens += [(NO, YES)[label]] if order != targets[-1] else []
-            row["stop_M"].append(len(tokens))
+            row["stop_E"].append(len(tokens))
     return row
 
 
@@ -105,12 +111,9 @@ def test_rows_equal_those_of_a_packer_with_lists(world, n, k, split, random):
     for name, values in wanted.items():
         assert getattr(row, name).tolist() == values, name
         assert getattr(row, name).dtype == np.int64, name
-    places = [
-        (int(store.shards[shard].user[place]), int(store.shards[shard].order[place]))
-        for shard, place in zip(row.shard_K, row.place_K, strict=True)
-    ]
-    assert places == [(u, target) for u, _, targets in expected for target in targets]
-    assert len(set(places)) == len(places) == sum(s == SPLITS.index(split) for user in users for *_, s in user)
+    assert [int(user) for user in row.prompt_M[row.target_K]] == [p for p, (*_, t) in enumerate(expected) for _ in t]
+    targets = [(u, target) for u, _, targets in expected for target in targets]
+    assert len(set(targets)) == len(targets) == sum(s == SPLITS.index(split) for user in users for *_, s in user)
 
 
 @settings(max_examples=100, deadline=None)
@@ -142,14 +145,16 @@ def test_the_row_drawn_in_its_docstring():
     #                              p  p  a   a   y    b   b   y   c   c   | d   d   y    e   e
     assert row.tokens_S.tolist() == [7, 8, 10, 11, YES, 20, 21, NO, 30, 31, 40, 41, YES, 50, 51]
     assert row.start_M.tolist() == [2, 5, 8, 10, 13]
-    assert row.label_M.tolist() == [4, 7, 10, 12, 15]
-    assert row.stop_M.tolist() == [5, 8, 10, 13, 15]
+    assert row.text_M.tolist() == [2, 2, 2, 2, 2]
+    assert row.label_M.tolist() == [4, 7, -1, 12, -1]
+    assert row.start_E.tolist() == [0, 2, 5, 8, 10, 13]
+    assert row.text_stop_E.tolist() == [2, 4, 7, 10, 12, 15]
+    assert row.stop_E.tolist() == [2, 5, 8, 10, 13, 15]
     assert row.prompt_M.tolist() == [0, 0, 0, 1, 1]
     assert row.first_P.tolist() == [0, 3]
     assert (row.prefix_start_P.tolist(), row.prefix_stop_P.tolist()) == ([0, 10], [2, 10])
     assert row.target_K.tolist() == [1, 2, 4]
     assert row.answer_K.tolist() == [0, 1, 0]
-    assert (row.shard_K.tolist(), row.place_K.tolist()) == ([0, 0, 0], [1, 2, 4])
 
 
 def test_the_prompts_drawn_in_the_docstring_of_cut():
@@ -169,7 +174,7 @@ def test_a_serving_prompt_reaches_back_into_earlier_splits():
 def test_no_prompts_make_an_empty_row():
     store = store_of([[(0, 1, 0)]], [[10]], [[7]], n=3)
     row = build_row(store, serving_prompts(store, "test"))
-    assert all(len(getattr(row, f.name)) == 0 for f in fields(Row))
+    assert all(len(getattr(row, f.name)) == 0 for f in fields(Row) if f.name not in ("layout", "place_S"))
 
 
 def test_context_labels_may_be_ratings(make_store):

@@ -1,0 +1,123 @@
+"""Frozen content (``content: frozen``, ours): the catalogue's keys and values, computed once by the base model.
+
+The adapter then acts on probes alone, so that an epoch costs one probe token per target. The states lie on disk and are
+memory-mapped; they are a cache, made again when the base model, the texts or the code change.
+
+Shape suffixes: G key/value heads, S content tokens of a row, C tokens of the catalogue, D size of a head.
+"""
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from dti.files import atomic_folder, read_json, write_json
+
+FILES = ("keys.bin", "values.bin")
+Layers = list[tuple[Tensor, Tensor]]
+"""Keys and values of every layer, each (G, S, D)."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What the two files hold: numbers of ``dtype``, (layers, tokens, heads, size)."""
+
+    layers: int
+    tokens: int
+    heads: int
+    size: int
+    dtype: str
+
+    @property
+    def numbers(self) -> int:
+        """How many numbers each file holds."""
+        return self.layers * self.tokens * self.heads * self.size
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of both files."""
+        return 2 * self.numbers * getattr(torch, self.dtype).itemsize
+
+
+@dataclass(frozen=True)
+class Slice:
+    """The states of one row's content tokens."""
+
+    states: "States"
+    place_S: Tensor
+
+    def layer(self, number: int) -> tuple[Tensor, Tensor]:
+        """One layer's keys as probes read them, and its values, both (G, S, D)."""
+        tables = (self.states.keys[number], self.states.values[number])
+        shape = self.states.shape
+        keys, values = (x.index_select(0, self.place_S).view(-1, shape.heads, shape.size) for x in tables)
+        return keys.transpose(0, 1), values.transpose(0, 1)
+
+
+@dataclass(frozen=True)
+class States:
+    """The keys, as probes read them, and the values of every token of a catalogue, both (layers, C, G D)."""
+
+    shape: Shape
+    keys: Tensor
+    values: Tensor
+
+    def of(self, place_S: Tensor) -> Slice:
+        """The states at the given places of the catalogue."""
+        return Slice(self, place_S.to(self.keys.device))
+
+
+def write_states(folder: Path, parts: Iterable[Layers], tokens: int) -> None:
+    """Write states that come in consecutive parts of the catalogue; the folder appears whole or not at all.
+
+    Args:
+        parts: for each part, every layer's keys and values.
+        tokens: C, tokens of all parts together.
+
+    Raises:
+        DtiError: the disk is full.
+    """
+    with atomic_folder(folder) as partial:
+        with (partial / FILES[0]).open("wb") as keys, (partial / FILES[1]).open("wb") as values:
+            done = 0
+            for layers in parts:
+                heads, count, size = layers[0][0].shape
+                shape = Shape(len(layers), tokens, heads, size, str(layers[0][0].dtype).removeprefix("torch."))
+                for number, pair in enumerate(layers):
+                    for handle, x_GSD in zip((keys, values), pair, strict=True):
+                        handle.seek((number * tokens + done) * heads * size * x_GSD.element_size())
+                        handle.write(_bytes(x_GSD.transpose(0, 1)))
+                done += count
+        write_json(partial / "shape.json", asdict(shape))
+
+
+def _bytes(x: Tensor) -> bytes:
+    return x.contiguous().cpu().view(torch.uint8).numpy().tobytes()
+
+
+def read_states(folder: Path, device: torch.device) -> States:
+    """Map the states of ``folder``; on a GPU they are copied to it.
+
+    Raises:
+        DtiError: there are none.
+    """
+    shape = Shape(**read_json(folder / "shape.json"))
+    keys, values = (_mapped(folder / name, shape).to(device) for name in FILES)
+    return States(shape, keys, values)
+
+
+def _mapped(path: Path, shape: Shape) -> Tensor:
+    flat = torch.from_file(str(path), shared=False, size=shape.numbers, dtype=getattr(torch, shape.dtype))
+    return flat.view(shape.layers, shape.tokens, shape.heads * shape.size)
+
+
+def fingerprint(tensors: Iterable[tuple[str, Tensor]]) -> str:
+    """A digest of named tensors, names and bytes."""
+    total = hashlib.sha256()
+    for name, tensor in tensors:
+        total.update(f"{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\0".encode())
+        total.update(tensor.detach().contiguous().cpu().view(torch.uint8).numpy().data)
+    return total.hexdigest()

@@ -1,0 +1,140 @@
+"""Frozen content: the base model's states, computed once, read by probes that the adapter acts on."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+
+from dti.attention.visibility import Sight
+from dti.model import catalogue
+from dti.model.ctr import CtrModel
+from dti.model.scoring import logits_of
+from dti.prompts.build import build_row
+from dti.prompts.packing import recut, stream_prompts
+from dti.prompts.unique import build_unique
+
+
+@pytest.fixture(params=[None, ["young man", "old", "young man"]], ids=["plain", "profile"])
+def store(make_store, request):
+    rng = np.random.default_rng(4)
+    texts = [" ".join(rng.choice(["red", "blue", "lamp", "chair"], rng.integers(1, 5))) for _ in range(8)]
+    histories = [[(int(rng.integers(8)), int(rng.integers(2))) for _ in range(length)] for length in (3, 12, 25)]
+    return make_store(histories, texts, n=3, k=5, profiles=request.param)
+
+
+def lora_model(backbone, store, context="label", position="local", content="frozen", backend="blocks"):
+    """A LoRA model whose adapter does something."""
+    config = LoraConfig(r=4, target_modules="all-linear", trainable_token_indices=[store.meta.tokens.sum])
+    wrapped = get_peft_model(backbone("llama", layers=3), config)
+    with torch.no_grad():
+        generator = torch.Generator().manual_seed(2)
+        for name, p in wrapped.named_parameters():
+            if "lora_B" in name:
+                p.copy_(torch.randn(p.shape, generator=generator) * 0.3)
+    sight = Sight("isolated", position, context, 3, content=content)
+    return CtrModel(wrapped, store.meta.tokens, sight, backend, "unique" if content == "frozen" else "stream").eval()
+
+
+def two_passes(model, row):
+    """The definition: content by the base model alone, then the probes by the adapted one, on the same row."""
+    with model.backbone.disable_adapter():
+        content = model.content_states(replace(row, target_K=row.target_K[:0], answer_K=row.answer_K[:0]))
+
+    class Given:
+        def of(self, places):
+            return self
+
+        def layer(self, number):
+            return content[number]
+
+    model.states = Given()
+    return model(row)
+
+
+@pytest.fixture(autouse=True)
+def own_home(tmp_path, monkeypatch):
+    monkeypatch.setenv("DTI_HOME", str(tmp_path))
+
+
+@pytest.mark.parametrize(("position", "context"), [("local", "label"), ("local", "all"), ("alibi", "label")])
+@pytest.mark.parametrize("backend", ["reference", "blocks"])
+def test_states_on_disk_equal_two_passes_gradients_too(backbone, store, backend, position, context):
+    model = lora_model(backbone, store, context, position, backend=backend)
+    prompts = recut(store, stream_prompts(store, "train", "all"), 5)
+    stream = replace(build_row(store, prompts), place_S=build_unique(store, prompts).place_S)
+    results = []
+    for run in ("definition", "disk"):
+        model.zero_grad(set_to_none=True)
+        if run == "definition":
+            out = two_passes(model, stream)
+        else:
+            catalogue.give_states(model, store, 40, "fp32")
+            out = model(build_unique(store, prompts))
+        (out * torch.linspace(-1, 1, out.numel())).sum().backward()
+        results.append((out, {n: p.grad for n, p in model.named_parameters() if p.grad is not None}))
+    (expected, wanted), (found, given) = results
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+    assert given.keys() == wanted.keys()
+    for name, gradient in given.items():
+        torch.testing.assert_close(gradient, wanted[name], atol=1e-5, rtol=1e-4, msg=name)
+
+
+def test_the_adapter_acts_on_probes_alone(backbone, store):
+    """Without an adapter frozen and trained content are one; with it they are not."""
+    frozen, trained = lora_model(backbone, store), lora_model(backbone, store, content="trained")
+    catalogue.give_states(frozen, store, 40, "fp32")
+    prompts = stream_prompts(store, "train", "all")
+
+    def gap():
+        scores = [logits_of(model, store, prompts, 10_000, "test") for model in (frozen, trained)]
+        return np.abs(scores[0] - scores[1]).max()
+
+    assert gap() > 1e-3
+    with frozen.backbone.disable_adapter(), trained.backbone.disable_adapter():
+        assert gap() < 1e-5
+
+
+@pytest.mark.parametrize("k", [1, 5, "all"])
+def test_frozen_logits_do_not_depend_on_k_or_on_passes(backbone, store, k):
+    model = lora_model(backbone, store)
+    catalogue.give_states(model, store, 40, "fp32")
+    expected = logits_of(model, store, stream_prompts(store, "train", 1), 10_000, "test")
+    found = logits_of(model, store, stream_prompts(store, "train", k), 30, "test")
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_states_are_kept_and_made_anew_for_another_base(backbone, store, monkeypatch, capsys):
+    model = lora_model(backbone, store)
+    catalogue.give_states(model, store, 40, "fp32")
+    tokens = store.catalogue.size
+    assert f"catalogue: {tokens:,} tokens" in capsys.readouterr().out
+    assert model.states.shape.bytes == 2 * 3 * tokens * 2 * 8 * 4
+    computed = []
+    monkeypatch.setattr(catalogue, "compute", lambda *args: computed.append(1))
+    monkeypatch.setattr(catalogue, "write_states", lambda *args: None)
+    catalogue.give_states(lora_model(backbone, store), store, 40, "fp32")
+    assert computed == []
+    other = lora_model(backbone, store)
+    with torch.no_grad():
+        other.stock.get_decoder().layers[0].self_attn.v_proj.base_layer.weight.mul_(1.01)
+    with pytest.raises(Exception, match="shape.json"):
+        catalogue.give_states(other, store, 40, "fp32")
+    assert computed == [1]
+
+
+def test_frozen_content_needs_its_states(backbone, store):
+    with pytest.raises(ValueError, match="needs the catalogue's states"):
+        lora_model(backbone, store)(build_unique(store, stream_prompts(store, "train", "all")))
+
+
+def test_half_precision_states_take_half_the_space(backbone, store):
+    model = lora_model(backbone, store)
+    catalogue.give_states(model, store, 40, "bf16")
+    assert model.states.shape.dtype == "bfloat16"
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        found = model(build_unique(store, stream_prompts(store, "train", "all")))
+    catalogue.give_states(model, store, 40, "fp32")
+    expected = torch.from_numpy(logits_of(model, store, stream_prompts(store, "train", "all"), 10_000, "test"))
+    assert torch.corrcoef(torch.stack([found.double(), expected]))[0, 1] > 0.98
