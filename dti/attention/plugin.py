@@ -1,6 +1,6 @@
 """Attention as stock Hugging Face models call it: registered as ``dti`` at transformers' own extension point."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
 
 import torch
@@ -8,13 +8,13 @@ from torch import Tensor, nn
 from transformers import AttentionInterface, PreTrainedModel
 
 from dti.attention.blocks import Blocks
+from dti.attention.families import check_family, norm_before_attention, rotates
 from dti.attention.reference import Reference
-from dti.attention.rope import NeutralRotary, Rope, Table
+from dti.attention.rope import UNTURNED, NeutralRotary, Rope, Table
 from dti.attention.visibility import View
 from dti.errors import DtiError
 
 Backend = Literal["reference", "blocks"]
-FAMILIES = ("llama", "mistral", "qwen2", "qwen3")
 LENGTH_DEPENDENT = ("dynamic", "longrope")
 
 
@@ -84,6 +84,8 @@ def dti_attention(
 
     ``reading`` has no default on purpose: a forward pass without it is an error, not plain attention.
     """
+    if not rotates(module):
+        reading = replace(reading, query=UNTURNED, key=UNTURNED, content_key=None)
     group = query.shape[1] // key.shape[1]
     q_HTD, k_HTD, v_HTD = query[0], _each_head(key[0], group), _each_head(value[0], group)
     k_probe = reading.key.rotate(k_HTD)
@@ -100,7 +102,7 @@ def _each_head(x: Tensor, group: int) -> Tensor:
 
 
 def _initial_values(module: Any, initial: Tensor | None, heads: int, group: int) -> Tensor | None:
-    """This layer's value projection of the initial embeddings, behind this layer's norm, (H, T, D)."""
+    """This layer's value projection of the initial embeddings, behind this layer's norm if any, (H, T, D)."""
     if initial is None:
         return None
     values = module.v_proj(module.before_attention[0](initial))[0]
@@ -117,8 +119,7 @@ def attach(model: PreTrainedModel) -> Rope:
         DtiError: the model's family or its kind of RoPE is not supported.
     """
     kind = model.config.model_type
-    if kind not in FAMILIES:
-        raise DtiError(f"model.backbone: family {kind!r} is not supported; supported are {', '.join(FAMILIES)}")
+    check_family(kind)
     decoder = model.get_decoder()
     rotary = decoder.rotary_emb
     if rotary.rope_type in LENGTH_DEPENDENT:
@@ -127,7 +128,8 @@ def attach(model: PreTrainedModel) -> Rope:
         )
     rope = Rope(rotary.inv_freq, float(rotary.attention_scaling))
     for layer in decoder.layers:
-        layer.self_attn.before_attention = (layer.input_layernorm,)  # a tuple: the norm stays the layer's own
+        norm = norm_before_attention(kind, layer)
+        layer.self_attn.before_attention = (norm,)  # a tuple: the norm stays the layer's own
     decoder.rotary_emb = NeutralRotary(2 * rotary.inv_freq.numel())
     model.config._attn_implementation = "dti"
     model.config.use_cache = False
