@@ -1,7 +1,7 @@
 """Attention as stock Hugging Face models call it: registered as ``dti`` at transformers' own extension point."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
 
 import torch
@@ -9,13 +9,13 @@ from torch import Tensor
 from transformers import AttentionInterface, PreTrainedModel
 
 from dti.attention.blocks import Blocks
+from dti.attention.families import check_family, norm_before_attention, rotates
 from dti.attention.reference import Reference
-from dti.attention.rope import NeutralRotary, Rope, Table
+from dti.attention.rope import UNTURNED, NeutralRotary, Rope, Table
 from dti.attention.visibility import View
 from dti.errors import DtiError
 
 Backend = Literal["reference", "blocks"]
-FAMILIES = ("llama", "mistral", "qwen2", "qwen3")
 BACKENDS: dict[Backend, Callable[[View, int, torch.device], "Attend"]] = {"reference": Reference, "blocks": Blocks}
 LENGTH_DEPENDENT = ("dynamic", "longrope")
 
@@ -113,6 +113,8 @@ def dti_attention(
 
     ``reading`` has no default on purpose: a forward pass without it is an error, not plain attention.
     """
+    if not rotates(module):
+        reading = replace(reading, query=UNTURNED, key=UNTURNED, content_key=None)
     group, S = query.shape[1] // key.shape[1], reading.content
     q_HTD, k_GTD, v_GTD = reading.query.rotate(query[0]), reading.key.rotate(key[0]), value[0]
     if reading.kept is not None:
@@ -139,7 +141,7 @@ def _each_head(x: Tensor, group: int) -> Tensor:
 
 
 def _initial_values(module: Any, initial: Tensor | None, heads: int, group: int) -> Tensor | None:
-    """This layer's value projection of the initial embeddings, behind this layer's norm, (H, T, D)."""
+    """This layer's value projection of the initial embeddings, behind this layer's norm if any, (H, T, D)."""
     if initial is None:
         return None
     values = module.v_proj(module.before_attention[0](initial))[0]
@@ -156,8 +158,7 @@ def attach(model: PreTrainedModel) -> Rope:
         DtiError: the model's family or its kind of RoPE is not supported.
     """
     kind = model.config.model_type
-    if kind not in FAMILIES:
-        raise DtiError(f"model.backbone: family {kind!r} is not supported; supported are {', '.join(FAMILIES)}")
+    check_family(kind)
     decoder = model.get_decoder()
     rotary = decoder.rotary_emb
     if rotary.rope_type in LENGTH_DEPENDENT:
@@ -166,7 +167,8 @@ def attach(model: PreTrainedModel) -> Rope:
         )
     rope = Rope(rotary.inv_freq, float(rotary.attention_scaling))
     for layer in decoder.layers:
-        layer.self_attn.before_attention = (layer.input_layernorm,)  # a tuple: the norm stays the layer's own
+        norm = norm_before_attention(kind, layer)
+        layer.self_attn.before_attention = (norm,)  # a tuple: the norm stays the layer's own
     decoder.rotary_emb = NeutralRotary(2 * rotary.inv_freq.numel())
     model.config._attn_implementation = "dti"
     model.config.use_cache = False

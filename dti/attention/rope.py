@@ -20,6 +20,10 @@ class Table:
         return x_HTD * self.cos + turned * self.sin
 
 
+UNTURNED = Table(torch.ones(()), torch.zeros(()))
+"""For layers without positions: any queries and keys stay as they are."""
+
+
 class Rope:
     """A backbone's rotary frequencies, taken from its own rotary module.
 

@@ -9,11 +9,15 @@ from dti.attention.visibility import Sight
 from dti.model.ctr import CtrModel
 from dti.prompts.store import TokenIds
 
+FAMILY_EXTRAS = {"smollm3": {"no_rope_layer_interval": 2}}  # its even layers rotate, its odd ones do not
 TOKENS = TokenIds(no=3, yes=4, sum=2, pad=0, empty=1)
 
 
 def random_backbone(family="llama", layers=2, vocabulary=400, **extra):
-    """A random model of width 32 with 4 heads that share 2 key/value heads; weights large enough to matter."""
+    """A random model of width 32 with 4 heads that share 2 key/value heads.
+
+    Its weights are large enough to matter; norms and biases are moved from the ones and zeros that they start as.
+    """
     torch.manual_seed(0)
     config = AutoConfig.for_model(
         family,
@@ -25,13 +29,15 @@ def random_backbone(family="llama", layers=2, vocabulary=400, **extra):
         num_key_value_heads=2,
         head_dim=8,
         pad_token_id=0,
-        **extra,
+        **FAMILY_EXTRAS.get(family, {}) | extra,
     )
     model = AutoModelForCausalLM.from_config(config)
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.ndim == 2:
                 parameter.mul_(4)
+            else:
+                parameter.add_(0.3 * torch.randn_like(parameter))
     return model
 
 
@@ -43,11 +49,11 @@ def backbone():
 
 @pytest.fixture
 def ctr_model():
-    """``ctr_model(family="llama", layers=2, backend="blocks", tokens=..., **sight) -> CtrModel``."""
+    """``ctr_model(family="llama", layers=2, backend="blocks", tokens=..., extra={}, **sight) -> CtrModel``."""
 
-    def make(family="llama", layers=2, backend="blocks", tokens=TOKENS, **sight):
+    def make(family="llama", layers=2, backend="blocks", tokens=TOKENS, extra=None, **sight):
         reading = Sight(**{"policy": "isolated", "probe_position": "local", "context": "label", "n": 3} | sight)
-        return CtrModel(random_backbone(family, layers), tokens, reading, backend).eval()
+        return CtrModel(random_backbone(family, layers, **extra or {}), tokens, reading, backend).eval()
 
     return make
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from dti.attention.families import FAMILIES
 from dti.attention.forgetting import Forgetting
 from dti.attention.visibility import Sight
 from dti.errors import DtiError
@@ -12,6 +13,7 @@ from dti.model.backbone import pretrained, with_lora
 from dti.model.ctr import CtrModel
 from dti.model.scoring import logits_of
 from dti.params import Lora
+from dti.prompts.build import build_row
 from dti.prompts.packing import stream_prompts
 
 SIGHT = Sight("window", "local", "all", 3, Forgetting("linear", 0.5, "both"))
@@ -88,13 +90,42 @@ def test_lora_trains_the_probe_and_little_else(saved):
 
 
 def test_every_lora_weight_gets_a_gradient(saved, store):
-    from dti.prompts.build import build_row
-
     _, model = saved("lora")
     model.train()
     model(build_row(store, stream_prompts(store, "train", 5))).sum().backward()
     trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in trained.values())
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_lora_begins_as_the_backbone_and_trains_in_every_family(ctr_model, backbone, store, family):
+    """Every linear layer but the head gets an adapter, and of the embeddings [SUM]'s row alone is trained."""
+    tokens = store.meta.tokens
+    plain = ctr_model(family, tokens=tokens)
+    lora = with_lora(backbone(family), Lora(r=2, alpha=4, dropout=0.0), tokens.sum)
+    model = CtrModel(lora, tokens, plain.sight, "blocks")
+    row = build_row(store, stream_prompts(store, "train", 5))
+    out = model(row)
+    torch.testing.assert_close(out, plain(row), atol=1e-5, rtol=1e-5)
+    (out * torch.linspace(-1, 1, out.numel())).sum().backward()
+    trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    (probe,) = [p for name, p in trained.items() if "trainable_tokens" in name]
+    assert probe.shape == (1, 32)
+    assert probe.grad.abs().max() > 1e-4
+    grown = [name for name, p in trained.items() if "lora_B" in name and p.grad.abs().sum() > 0]
+    assert len(grown) == 2 * 7, "two layers of q, k, v, o, gate, up and down"
+    assert len(trained) == 2 * len(grown) + 1
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_base_of_any_family_loads_as_it_was_saved(ctr_model, backbone, store, family, tmp_path):
+    backbone(family).save_pretrained(tmp_path)
+    plain = ctr_model(family, tokens=store.meta.tokens)
+    model = CtrModel(pretrained(str(tmp_path), None), store.meta.tokens, plain.sight, "blocks")
+    prompts = stream_prompts(store, "train", 5)
+    np.testing.assert_array_equal(
+        logits_of(model, store, prompts, 10_000, "loaded"), logits_of(plain, store, prompts, 10_000, "saved")
+    )
 
 
 @pytest.mark.parametrize("tuning", ["full", "lora"])

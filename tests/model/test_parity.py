@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from dti.attention.families import FAMILIES
 from dti.attention.forgetting import Forgetting
 from dti.model.scoring import logits_of
 from dti.prompts.build import build_row
@@ -26,6 +27,33 @@ def logits(model, store, k, tokens=10_000):
 def test_isolated_streams_equal_serving_prompts(ctr_model, store, backend, position, context, k):
     model = ctr_model(layers=3, backend=backend, probe_position=position, context=context)
     np.testing.assert_allclose(logits(model, store, k), logits(model, store, 1), atol=1e-5)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("position", POSITIONS)
+def test_isolated_streams_equal_serving_prompts_in_every_family(ctr_model, store, family, position):
+    model = ctr_model(family, layers=3, probe_position=position)
+    serving = logits(model, store, 1)
+    for k in (5, "all"):
+        np.testing.assert_allclose(logits(model, store, k), serving, atol=1e-5)
+
+
+def gradients(model, store, k):
+    """Of a weighted sum of all logits, by parameter."""
+    model.zero_grad()
+    out = model(build_row(store, stream_prompts(store, "train", k)))
+    (out * torch.linspace(-1, 1, out.numel())).sum().backward()
+    return {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_isolated_streams_train_as_serving_prompts_in_every_family(ctr_model, store, family):
+    model = ctr_model(family, layers=3)
+    serving, stream = gradients(model, store, 1), gradients(model, store, "all")
+    assert stream.keys() == serving.keys()
+    for name, gradient in stream.items():
+        scale = float(serving[name].abs().max())
+        torch.testing.assert_close(gradient, serving[name], atol=1e-4 * scale, rtol=0, msg=name)
 
 
 @pytest.mark.parametrize("position", POSITIONS)
@@ -100,14 +128,36 @@ def test_alpha_zero_is_the_plain_stream(ctr_model, store):
         np.testing.assert_allclose(found, plain, atol=1e-5)
 
 
-def test_alpha_one_cuts_all_deep_leakage_through_values(ctr_model, store):
+@pytest.mark.parametrize("layers", [1, 2])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_initial_values_are_those_of_a_state_that_no_layer_changed(ctr_model, store, family, layers):
+    """Where all layers but the last add nothing, the last one's states are the initial ones, and no reset is seen.
+
+    Its norm, where the family has one, must be its own, and the embeddings must be those that enter the first layer.
+    """
+    found = []
+    for sight in ({"policy": "window", "context": "all"}, reset()):
+        model = ctr_model(family, layers=layers, **sight)
+        changed = logits(model, store, "all")
+        with torch.no_grad():
+            for layer in model.stock.get_decoder().layers[:-1]:
+                layer.self_attn.o_proj.weight.zero_()
+                layer.mlp.down_proj.weight.zero_()
+        found.append((logits(model, store, "all"), changed))
+    (plain, plain_changed), (forgot, forgot_changed) = found
+    np.testing.assert_allclose(forgot, plain, atol=1e-6)
+    assert (np.abs(forgot_changed - plain_changed).max() > 1e-3) == (layers > 1)
+
+
+@pytest.mark.parametrize("family", ["llama", "gemma", "olmo2"])
+def test_alpha_one_cuts_all_deep_leakage_through_values(ctr_model, store, family):
     """With attention weights that do not depend on states, nothing else carries older interactions: parity holds.
 
     What it does not cut: queries and keys are still made of states, so older interactions still move the weights.
     """
     gaps = {}
     for name, sight in {"none": {"policy": "window", "context": "all"}, "reset": reset()}.items():
-        model = ctr_model(layers=3, **sight)
+        model = ctr_model(family, layers=3, **sight)
         gaps[name] = np.abs(logits(model, store, "all") - logits(model, store, 1)).max()
         with torch.no_grad():
             for layer in model.stock.get_decoder().layers:

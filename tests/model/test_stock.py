@@ -1,24 +1,23 @@
 """The plug-in against stock Hugging Face attention."""
 
+import re
+
 import pytest
 import torch
 
-from dti.attention.plugin import FAMILIES, attach
-from dti.attention.visibility import Sight, mask_of, view_of
+from dti.attention.families import FAMILIES, REFUSED
+from dti.attention.plugin import attach
+from dti.attention.visibility import mask_of, view_of
 from dti.errors import DtiError
 from dti.prompts.build import build_row
 from dti.prompts.packing import stream_prompts
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("backend", ["reference", "blocks"])
-def test_rope_probes_equal_stock_attention_with_a_dense_mask(store, backbone, ctr_model, family, backend):
+def check_against_stock(store, model, stock):
+    """Both models have the same weights; the stock one gets the whole visibility as a dense mask."""
     row = build_row(store, stream_prompts(store, "train", 5))
-    sight = {"policy": "window", "probe_position": "rope", "context": "all", "n": 3}
-    view = view_of(row, Sight(**sight))
-    model = ctr_model(family, backend=backend, **sight)
-    stock = backbone(family).eval()
-    stock.set_attn_implementation("eager")
+    view = view_of(row, model.sight)
+    stock.eval().set_attn_implementation("eager")
     bias = torch.zeros(mask_of(view).shape).masked_fill(~mask_of(view), -1e30)
     tokens = torch.cat([torch.from_numpy(row.tokens_S), torch.full((view.probes,), model.tokens.sum)])
     positions = torch.cat([view.position_S, view.query_position_K])
@@ -30,10 +29,51 @@ def test_rope_probes_equal_stock_attention_with_a_dense_mask(store, backbone, ct
         torch.testing.assert_close(model(row), expected, atol=1e-5, rtol=1e-5)
 
 
+SIGHT = {"policy": "window", "probe_position": "rope", "context": "all", "n": 3}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("backend", ["reference", "blocks"])
+def test_rope_probes_equal_stock_attention_with_a_dense_mask(store, backbone, ctr_model, family, backend):
+    check_against_stock(store, ctr_model(family, backend=backend, **SIGHT), backbone(family))
+
+
+@pytest.mark.parametrize("family", ["mistral", "qwen2", "qwen3", "smollm3"])
+def test_a_configured_sliding_window_gives_way_to_the_visibility(store, backbone, ctr_model, family):
+    extra = {} if family == "mistral" else {"use_sliding_window": True}
+    extra |= {"max_window_layers": 0} if family.startswith("qwen") else {}
+    extra["sliding_window"] = 2
+    check_against_stock(store, ctr_model(family, extra=extra, **SIGHT), backbone(family))
+
+
+@pytest.mark.parametrize("policy", ["window", "isolated"])
+@pytest.mark.parametrize("position", ["rope", "alibi", "local"])
+def test_layers_without_positions_rotate_neither_content_nor_probes(ctr_model, store, position, policy):
+    row = build_row(store, stream_prompts(store, "train", "all"))
+    gaps = []
+    for rotating in (0, 1):
+        layers = {"no_rope_layers": [rotating] * 3}
+        model = ctr_model("smollm3", layers=3, policy=policy, probe_position=position, extra=layers)
+        with torch.no_grad():
+            before = model(row)
+            model.rope.inverse_frequency *= 3
+            gaps.append((model(row) - before).abs().max())
+    assert gaps[0] == 0
+    assert gaps[1] > 1e-3
+
+
 def test_an_unsupported_family_is_refused_by_name(backbone):
     model = backbone()
     model.config.model_type = "gpt_neox"
     with pytest.raises(DtiError, match="'gpt_neox' is not supported; supported are llama"):
+        attach(model)
+
+
+@pytest.mark.parametrize(("family", "reason"), REFUSED.items())
+def test_a_family_is_refused_with_the_reason(backbone, family, reason):
+    model = backbone()
+    model.config.model_type = family
+    with pytest.raises(DtiError, match=re.escape(f"{family!r} is not supported ({reason}); supported are llama")):
         attach(model)
 
 
