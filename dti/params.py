@@ -59,6 +59,9 @@ class Pack(Section):
     context_labels: Literal["binary", "rating"] = Field(
         description="label tokens of the context: yes / no, or one token per star"
     )
+    instruction: str | None = Field(
+        min_length=1, description="a constant text that every probe reads before its user's profile; null for none"
+    )
     profile: bool = Field(description="put the user's profile before the prompt, read by every probe")
     max_item_tokens: int = Field(ge=1, description="longer item and profile texts are cut to this many tokens")
     shard_interactions: int = Field(ge=1, description="interactions per shard; a shard holds whole users")
@@ -164,6 +167,9 @@ class Train(Section):
     seed: int = Field(ge=0, description="seed of initial weights, order and dropout")
     device: Literal["auto", "cpu", "cuda"] = Field(description="auto takes a GPU where there is one")
     precision: Literal["fp32", "bf16"] = Field(description="arithmetic of the forward and backward pass")
+    activation_checkpointing: bool = Field(
+        description="keep each layer's input alone and compute the layer again in the backward pass: less memory"
+    )
     checkpoint_seconds: int = Field(ge=0, description="seconds between checkpoints; 0 = after every step")
     init_from: str | None = Field(description="a folder made by an earlier training run, to continue from")
 
@@ -207,9 +213,11 @@ class Params(Section):
             raise ValueError(f"pack.templates has no entry {self.data.name!r} for data.name")
         if self.pack.profile and self.pack.templates[self.data.name].profile is None:
             raise ValueError(f"pack.profile needs a template in pack.templates.{self.data.name}.profile")
-        if self.pack.profile and self.attention.probe_position == "rope" and self.pack.k != 1:
+        prefixed = self.pack.profile or self.pack.instruction is not None
+        if prefixed and self.attention.probe_position == "rope" and self.pack.k != 1:
             raise ValueError(
-                "attention.probe_position rope with pack.profile needs pack.k 1 (a prefix has no distance)"
+                "attention.probe_position rope with pack.profile or pack.instruction needs pack.k 1 "
+                "(a prefix has no distance)"
             )
         return self
 

@@ -21,6 +21,8 @@ from dti.prompts.row import Layout
 from dti.prompts.store import TokenIds
 
 RECORD = "dti.json"
+SAME = ("backbone", "revision", "tuning", "shape", "sight", "tokens", "context_labels", "profile", "instruction")
+"""What an adapter that is to be continued must agree in."""
 FORMAT = 1
 
 
@@ -45,6 +47,7 @@ class Record:
     seed: int
     dataset: str
     packed_digest: str
+    instruction: str | None = None
 
 
 def save(folder: Path, model: CtrModel, record: Record, tokenizer: Path) -> None:
@@ -113,7 +116,17 @@ def continue_from(folder: Path, model: CtrModel, record: Record, tokenizer: Path
         DtiError: the folder is no adapter, is of another kind, or has another tokenizer.
     """
     earlier = read_record(folder)
-    for name in ("backbone", "revision", "tuning", "shape", "sight", "tokens", "context_labels", "profile"):
+    for name in (
+        "backbone",
+        "revision",
+        "tuning",
+        "shape",
+        "sight",
+        "tokens",
+        "context_labels",
+        "profile",
+        "instruction",
+    ):
         if getattr(earlier, name) != getattr(record, name):
             raise DtiError(
                 f"train.init_from: {folder} has {name} {getattr(earlier, name)!r}, the parameters "

@@ -47,6 +47,11 @@ class CtrModel(nn.Module):
         """Where the weights are."""
         return next(self.parameters()).device
 
+    def checkpoint_activations(self) -> None:
+        """Keep each layer's input alone in training, and compute the layer again in the backward pass."""
+        # The reentrant kind fails where a keyword, such as the initial embeddings, requires a gradient.
+        self.stock.activation_checkpointing_enable({"use_reentrant": False})
+
     def forward(self, row: Row) -> Tensor:
         """The logit of a click for each probe of the row, (K,), float32.
 

@@ -116,13 +116,13 @@ def users_of(store: Store, prompts: Prompts) -> Ints:
 
 def prefix_lengths(store: Store, prompts: Prompts) -> Ints:
     """Tokens of each prompt's prefix."""
-    if not store.meta.profile:
+    if not store.meta.prefixed:
         return np.zeros(len(prompts), np.int64)
     return store.profile_lengths[users_of(store, prompts)]
 
 
 def _prefixes(store: Store, prompts: Prompts, length_P: Ints) -> Ints:
     """The profile tokens of all prompts, one after another."""
-    if not store.meta.profile:
+    if not store.meta.prefixed:
         return np.empty(0, np.int64)
     return store.profile_tokens[ranges(store.profile_offsets[users_of(store, prompts)], length_P)].astype(np.int64)

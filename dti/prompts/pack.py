@@ -33,15 +33,15 @@ def pack(params: Params, source: Path, target: Path) -> dict[str, Any]:
     survey = interim.survey()
     check_fit(params, survey, interim.path)
     items = render(interim.items, params.template.item, f"pack.templates.{params.data.name}.item")
-    profiles = _profiles(params, interim, survey)
+    prefixes = _prefixes(params, interim, survey)
     with atomic_folder(target) as folder:
-        tokenizer, ids = make_tokenizer(params, survey, items, profiles)
+        tokenizer, ids = make_tokenizer(params, survey, items, prefixes)
         save_tokenizer(tokenizer, folder / "tokenizer")
         limit, kind = params.pack.max_item_tokens, params.pack.context_labels
         item_texts = encode_texts(tokenizer, items, limit, ids.empty, "items")
         user_texts = Texts.none(len(survey.user_ids))
-        if params.pack.profile:
-            user_texts = encode_texts(tokenizer, profiles, limit, None, "profiles")
+        if prefixes:
+            user_texts = encode_texts(tokenizer, prefixes, limit, None, "profiles")
         write_texts(folder, "item", interim.item_ids, item_texts)
         write_texts(folder, "user", survey.user_ids, user_texts)
         write_shards(interim, folder / "shards", params.pack.shard_interactions, kind, ids, survey.ratings)
@@ -68,7 +68,7 @@ def render(table: pa.Table, template: str, name: str) -> list[str]:
     return [parsed.render(row) for row in table.select(dict.fromkeys(used)).to_pylist()]
 
 
-def make_tokenizer(params: Params, survey: Survey, items: list[str], profiles: list[str]) -> tuple[Any, TokenIds]:
+def make_tokenizer(params: Params, survey: Survey, items: list[str], prefixes: list[str]) -> tuple[Any, TokenIds]:
     """The tokenizer of the backbone and its ids; ``tiny`` learns from texts of the training split alone.
 
     An adapter that is to be continued (``train.init_from``) brings its own tokenizer.
@@ -84,8 +84,8 @@ def make_tokenizer(params: Params, survey: Survey, items: list[str], profiles: l
         tokenizer = load_tokenizer(str(folder.resolve()), None)
         return tokenizer, named_ids(tokenizer, levels)
     learned = [text for text, seen in zip(items, survey.trained_items_N, strict=True) if seen]
-    if params.pack.profile:
-        learned += [text for text, seen in zip(profiles, survey.trained_users_U, strict=True) if seen]
+    if prefixes:
+        learned += [text for text, seen in zip(prefixes, survey.trained_users_U, strict=True) if seen]
     tokenizer = train_tiny(learned, params.model.tiny.vocabulary, levels)
     return tokenizer, named_ids(tokenizer, levels)
 
@@ -97,11 +97,13 @@ def write_texts(folder: Path, kind: Literal["item", "user"], ids: pa.Array, text
     write_batch(folder / f"{kind}s.arrow", {f"{kind}_id": ids, "tokens": tokens}, texts_schema(kind))
 
 
-def _profiles(params: Params, interim: Interim, survey: Survey) -> list[str]:
-    template = params.template.profile
-    if not params.pack.profile or template is None:
-        return []
-    return render(interim.profiles(survey.user_ids), template, f"pack.templates.{params.data.name}.profile")
+def _prefixes(params: Params, interim: Interim, survey: Survey) -> list[str]:
+    """What stands before each user's prompts: the instruction, then the profile; no texts where neither is on."""
+    template, instruction = params.template.profile, params.pack.instruction
+    profiles = [""] * len(survey.user_ids) if instruction else []
+    if params.pack.profile and template is not None:
+        profiles = render(interim.profiles(survey.user_ids), template, f"pack.templates.{params.data.name}.profile")
+    return [f"{instruction} {profile}".rstrip() for profile in profiles] if instruction else profiles
 
 
 def _expected(interim: Interim, survey: Survey) -> Counts:
@@ -126,6 +128,7 @@ def _meta(params: Params, source: dict[str, Any], ids: TokenIds, vocabulary: int
         n=pack.n,
         k=pack.k,
         context_labels=pack.context_labels,
+        instruction=pack.instruction,
         profile=pack.profile,
         backbone=params.model.backbone,
         revision=params.model.revision,

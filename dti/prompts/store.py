@@ -92,6 +92,12 @@ class Meta:
     tokens: TokenIds
     counts: Counts
     digest: str = ""
+    instruction: str | None = None
+
+    @property
+    def prefixed(self) -> bool:
+        """Whether prompts may begin with a prefix: an instruction, a profile, or both."""
+        return self.profile or self.instruction is not None
 
     @property
     def paradigm(self) -> Literal["sliding", "stream"]:

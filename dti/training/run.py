@@ -26,7 +26,7 @@ from dti.training.checkpoint import Checkpoint, trained_weights
 from dti.training.trainer import Trainer, Work
 
 CODE = ("attention", "model", "prompts", "training")
-HARMLESS = {"checkpoint_seconds"}
+HARMLESS = {"checkpoint_seconds", "activation_checkpointing"}
 """Parameters that change nothing of the result: a run may be resumed with other values."""
 
 
@@ -56,6 +56,7 @@ def record_of(store: Store, params: Params) -> Record:
         tokens=meta.tokens,
         context_labels=meta.context_labels,
         profile=meta.profile,
+        instruction=meta.instruction,
         k=meta.k,
         seed=params.train.seed,
         dataset=meta.dataset,
@@ -71,6 +72,8 @@ def model_of(store: Store, params: Params, record: Record) -> CtrModel:
     model = CtrModel(backbone, meta.tokens, record.sight, params.attention.backend, params.attention.layout)
     if params.train.init_from is not None:
         continue_from(Path(params.train.init_from), model, record, store.folder / "tokenizer")
+    if params.train.activation_checkpointing:
+        model.checkpoint_activations()
     model.to(device_of(params.train.device))
     give_states(model, store, params.train.tokens_per_pass, params.train.precision)
     return model
@@ -92,7 +95,7 @@ def _validation(store: Store, train: Train, sight: Sight) -> Prompts | None:
     shuffled = users.take(np.random.default_rng(train.seed).permutation(len(users)))
     count = max(1, int(np.searchsorted(np.cumsum(shuffled.targets), train.valid_targets, side="right")))
     chosen = shuffled.take(slice(0, count))
-    far_prefix = store.meta.profile and sight.probe_position == "rope"  # its distance grows with the stream
+    far_prefix = store.meta.prefixed and sight.probe_position == "rope"  # its distance grows with the stream
     return chosen if sight.policy == "isolated" and not far_prefix else recut(store, chosen, 1)
 
 

@@ -205,3 +205,19 @@ def test_the_reach_of_a_window_is_n_interactions_a_layer(ctr_model, make_store):
         moved = gradient[0, : row.tokens_S.size].abs().amax(-1) > 0
         oldest = int(np.searchsorted(row.start_M, int(moved.nonzero()[0]), side="right")) - 1
         assert len(history) - 1 - oldest == n * layers
+
+
+@pytest.mark.parametrize(
+    "sight", [{}, {"policy": "window", "context": "all", "forgetting": Forgetting("step", 0.5, "both")}]
+)
+def test_activation_checkpointing_changes_no_gradient(ctr_model, store, sight):
+    row = build_row(store, stream_prompts(store, "train", "all"))
+    results = []
+    for checkpointed in (False, True):
+        model = ctr_model(layers=3, **sight).train()
+        if checkpointed:
+            model.checkpoint_activations()
+        out = model(row)
+        (out * torch.linspace(-1, 1, out.numel())).sum().backward()
+        results.append([out, *(p.grad for p in model.parameters() if p.grad is not None)])
+    torch.testing.assert_close(results[1], results[0], atol=0, rtol=0)

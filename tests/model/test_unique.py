@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from dti.attention.families import FAMILIES
 from dti.attention.visibility import Sight, mask_of, view_of
 from dti.model.scoring import logits_of
 from dti.prompts.build import build_row
@@ -37,6 +38,15 @@ def test_unique_logits_equal_those_of_serving_prompts(ctr_model, store, backend,
     expected = served(model, store)
     model.layout = "unique"
     found = logits_of(model, store, stream_prompts(store, "train", k), 10_000, "unique")
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_reads_unique_rows_as_it_reads_prompts(ctr_model, store, family):
+    model = ctr_model(family, layers=2)
+    expected = served(model, store)
+    model.layout = "unique"
+    found = logits_of(model, store, stream_prompts(store, "train", "all"), 10_000, "unique")
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 

@@ -14,11 +14,13 @@ import pytest
 
 from dti.errors import DtiError
 from dti.files import digest_of
-from dti.prompts.build import content_tokens
+from dti.prompts.build import build_row, content_tokens
 from dti.prompts.pack import pack
 from dti.prompts.packing import serving_prompts, stream_prompts, training_prompts
 from dti.prompts.report import verify
 from dti.prompts.store import SPLITS, Store
+from dti.prompts.tokenizer import load_tokenizer
+from dti.prompts.unique import build_unique
 from dti.stages.pack import main
 
 ITEMS = [{"title": title} for title in ("Heat", "Casino", "Toy Story", "Alien")]
@@ -258,3 +260,18 @@ def test_a_full_disk_is_named_and_nothing_is_left_behind(source, params_for, tmp
         assert not list(disk.iterdir())
     finally:
         subprocess.run(["umount", "--lazy", str(disk)], check=True)
+
+
+@pytest.mark.parametrize("profiles", [None, ["young", "", "old"]])
+def test_an_instruction_stands_before_the_profile(make_store, profiles):
+    store = make_store(HISTORIES, ["a", "b", "c", "d"], profiles=profiles, instruction="Will they click?", k="all")
+    tokenizer = load_tokenizer(str(store.folder / "tokenizer"), None)
+    prompts = stream_prompts(store, "train", "all")
+    for row in (build_row(store, prompts), build_unique(store, prompts)):
+        bounds = zip(row.prefix_start_P, row.prefix_stop_P, strict=True)
+        found = [tokenizer.decode(row.tokens_S[low:high]).strip() for low, high in bounds]
+        users = store.shards[0].user[prompts.target_start]
+        expected = [f"Will they click? {(profiles or [''] * 3)[u]}".strip() for u in users]
+        assert found == expected
+    assert store.meta.instruction == "Will they click?"
+    assert len(set(store.catalogue.profile_U.tolist())) == (3 if profiles else 1)
