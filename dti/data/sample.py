@@ -21,7 +21,7 @@ def keep_users(frame: pl.DataFrame, users: int | None) -> pl.DataFrame:
     ids = frame["user_id"].unique().cast(pl.String).sort()
     if users > len(ids):
         raise DtiError(
-            f"data.users: {users:,} users are asked for, but there are {len(ids):,}; lower it, or set it to null for all"
+            f"data.users: {users:,} users are asked for, but there are {len(ids):,}; lower it, or set it to null"
         )
     drawn = np.random.default_rng(SEED).permutation(len(ids))[:users]
     return frame.filter(pl.col("user_id").cast(pl.String).is_in(ids[drawn.tolist()].implode()))
