@@ -27,6 +27,7 @@ class Data(Section):
         pattern="^[0-9a-f]{64}$", description="accept an archive with this SHA-256 in place of the official one"
     )
     threshold: float = Field(description="a rating above this is a positive label (sources with ratings)")
+    users: Positive | None = Field(description="keep only this many users, drawn at random; null keeps all")
     min_context: int = Field(ge=0, description="interactions with fewer earlier ones of their user are no targets")
     split: Literal["time", "none"] = Field(
         description="time: 8:1:1 by global time of the targets; none: every target trains (the final fit)"

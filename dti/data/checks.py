@@ -70,9 +70,12 @@ def read_items(table: Table) -> tuple[pl.DataFrame, list[Check]]:
     return frame.with_columns(title).fill_null(""), checks
 
 
-def read_users(table: Table, ids: pl.Series) -> tuple[pl.DataFrame, list[Check]]:
-    """user_id and the profile fields, also for those of ``ids`` that have none."""
+def read_users(table: Table, ids: pl.Series, only: bool) -> tuple[pl.DataFrame, list[Check]]:
+    """user_id and the profile fields, also for those of ``ids`` that have none; for no others if ``only``."""
     frame = table.frame.select("user_id", *(name for name in table.columns if name != "user_id")).collect()
-    missing = pl.DataFrame({"user_id": ids.cast(pl.String)}).join(frame, on="user_id", how="anti")
+    known = pl.DataFrame({"user_id": ids.cast(pl.String)})
+    if only:
+        frame = frame.join(known, on="user_id", how="semi", maintain_order="left")
+    missing = known.join(frame, on="user_id", how="anti")
     check = Check("users without a profile", len(missing), f'every field is "{UNKNOWN}"')
     return pl.concat([frame, missing], how="diagonal").fill_null(UNKNOWN), [check]

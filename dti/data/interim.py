@@ -29,11 +29,18 @@ def _iso(seconds: int) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat()
 
 
-def summarise(frame: pl.DataFrame, items: int, source: dict[str, Any], checks: Sequence[Check]) -> dict[str, Any]:
-    """The content of ``reports/data.json``; times are ISO 8601 in UTC."""
+def summarise(
+    frame: pl.DataFrame, items: int, users_read: int, source: dict[str, Any], checks: Sequence[Check]
+) -> dict[str, Any]:
+    """The content of ``reports/data.json``; times are ISO 8601 in UTC.
+
+    Args:
+        users_read: how many users there were before ``data.users`` kept some of them.
+    """
     time = pl.col("timestamp")
     parts = frame.group_by("split").agg(pl.len(), time.min().alias("first"), time.max().alias("last")).sort("split")
     rows = {row["split"]: row for row in parts.iter_rows(named=True)}
+    users = frame["user_id"].n_unique()
     rate, first, last = frame.select(pl.col("label").mean(), time.min().alias("first"), time.max().alias("last")).row(0)
     return {
         "dataset": source["name"],
@@ -41,7 +48,8 @@ def summarise(frame: pl.DataFrame, items: int, source: dict[str, Any], checks: S
         "sha256": source["sha256"],
         "official": source["official"],
         "interactions": len(frame),
-        "users": frame["user_id"].n_unique(),
+        "users": users,
+        "users_kept": {"kept": users, "of": users_read},
         "items": items,
         "label_rate": round(rate, 6),
         "first_time": _iso(first),

@@ -77,29 +77,39 @@ def auc_strict(label: Array, score: Array, strict: Array) -> float | None:
 def auc_interval(label: Array, score: Array, user: Array, samples: int, seed: int) -> tuple[float, float] | None:
     """Bootstrap 95 % interval of AUC: users are drawn with replacement, each with all of their targets.
 
-    A draw weighs every target by how often its user was drawn, so that the scores are sorted once. Draws that hold
-    one label only are left out.
-
     Returns:
         (low, high), or None where no draw has an AUC. One user alone gives an interval of no width.
     """
-    if not _both(label):
-        return None
+    return interval(auc_draws(label, score, user, samples, seed)) if _both(label) else None
+
+
+def interval(draws: NDArray[np.float64]) -> tuple[float, float] | None:
+    """The middle 95 % of bootstrap draws, (low, high); NaN draws are left out, and None stands for no draws."""
+    found = draws[~np.isnan(draws)]
+    return (float(np.quantile(found, 0.025)), float(np.quantile(found, 0.975))) if found.size else None
+
+
+def auc_draws(label: Array, score: Array, user: Array, samples: int, seed: int) -> NDArray[np.float64]:
+    """AUC of ``samples`` draws of users with replacement, each with all of their targets; NaN of one label only.
+
+    A draw weighs every target by how often its user was drawn, so that the scores are sorted once. Equal ``user``,
+    ``samples`` and ``seed`` draw the same users, whatever the scores: draws of two models can be paired.
+    """
     _, user = np.unique(user, return_inverse=True)
-    users, positive = int(user.max()) + 1, label == 1
+    users, positive = int(user.max(initial=-1)) + 1, label == 1
     order = np.argsort(score[~positive], kind="stable")
     owner_of_negative, owner_of_positive = user[~positive][order], user[positive]
     below, up_to = _ranks(score[~positive][order], score[positive])
     rng = np.random.default_rng(seed)
-    draws = []
-    for _ in range(samples):
+    draws = np.full(samples, np.nan)
+    for place in range(samples if users else 0):
         weight = np.bincount(rng.integers(users, size=users), minlength=users).astype(np.float64)
         negatives = np.concatenate(([0.0], np.cumsum(weight[owner_of_negative])))
         positives = weight[owner_of_positive]
         pairs = positives.sum() * negatives[-1]
         if pairs > 0:
-            draws.append((positives * (negatives[below] + negatives[up_to])).sum() / (2 * pairs))
-    return (float(np.quantile(draws, 0.025)), float(np.quantile(draws, 0.975))) if draws else None
+            draws[place] = (positives * (negatives[below] + negatives[up_to])).sum() / (2 * pairs)
+    return draws
 
 
 def _ranks(negatives: Array, positives: Array) -> tuple[NDArray[np.intp], NDArray[np.intp]]:

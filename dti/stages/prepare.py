@@ -11,6 +11,7 @@ from dti.data.histories import histories, read_interactions
 from dti.data.interim import summarise, write_interim
 from dti.data.movielens import read_movielens
 from dti.data.raw import Raw
+from dti.data.sample import keep_users
 from dti.data.split import split
 from dti.errors import run_or_exit
 from dti.files import atomic_folder, read_json, write_json
@@ -36,15 +37,18 @@ def prepare(source: Path, interim: Path, data: Data) -> dict[str, Any]:
         progress.advance(1, "values checked")
         items, found = read_items(raw.items)
         frame, unknown = read_interactions(raw.interactions, items["item_id"], data.threshold)
+        read = frame["user_id"].n_unique()
+        frame = keep_users(frame, data.users)
         progress.advance(1, f"{len(frame):,} interactions read")
         frame, more = histories(frame)
         frame = split(frame, data.min_context, data.split == "time")
         progress.advance(1, "histories sorted and split")
-        users, profiles = read_users(raw.users, frame["user_id"].unique()) if raw.users else (None, [])
+        ids = frame["user_id"].unique()
+        users, profiles = read_users(raw.users, ids, only=data.users is not None) if raw.users else (None, [])
         write_interim(folder, frame, items, users)
         shutil.copyfile(source / "source.json", folder / "source.json")
         progress.advance(1, "written")
-        return summarise(frame, len(items), facts, [*checks, *found, *unknown, *more, *profiles])
+        return summarise(frame, len(items), read, facts, [*checks, *found, *unknown, *more, *profiles])
 
 
 def main() -> None:

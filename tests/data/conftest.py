@@ -32,7 +32,7 @@ class Shop:
         self.write("clicks.csv", HEADER + "".join(row + "\n" for row in rows))
 
     def prepare(self, **changes: Any) -> dict[str, Any]:
-        data = {"name": self.name, "sha256": None, "threshold": 3.0, "min_context": 1, "split": "none"}
+        data = {"name": self.name, "sha256": None, "threshold": 3.0, "users": None, "min_context": 1, "split": "none"}
         return prepare(self.raw, self.interim, Data(**data | changes))
 
     def counts(self, **changes: Any) -> dict[str, int]:

@@ -73,7 +73,7 @@ def test_counts_of_the_real_archive(tmp_path, monkeypatch, root):
     (tmp_path / "data/sources.yaml").write_bytes((root / "data/sources.yaml").read_bytes())
     monkeypatch.chdir(tmp_path)
     fetch("ml-1m")
-    data = Data(name="ml-1m", sha256=REBUILT, threshold=3.0, min_context=5, split="time")
+    data = Data(name="ml-1m", sha256=REBUILT, threshold=3.0, users=None, min_context=5, split="time")
     report = prepare(tmp_path / "data/raw/ml-1m", tmp_path / "interim", data)
     assert (report["interactions"], report["users"], report["items"]) == (1_000_209, 6_040, 3_883)
     assert report["splits"] == {"train": 776_007, "valid": 97_000, "test": 97_002, "context": 30_200}

@@ -1,0 +1,1 @@
+"""Many runs of the pipeline with chosen parameters, and the table that compares them."""

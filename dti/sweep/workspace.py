@@ -1,0 +1,176 @@
+"""A copy of the project in which the pipeline runs with other parameters, apart from the user's own tree.
+
+Workspaces share the project's DVC cache: what one has computed, another takes from the run cache.
+"""
+
+import configparser
+import fcntl
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, Any
+
+import yaml
+
+from dti.errors import DtiError, full_disk_named
+from dti.files import atomic_file
+from dti.home import ROOT, home
+
+SOURCES = (
+    "dti",
+    "data/dvc.yaml",
+    "data/sources.yaml",
+    "dvc.yaml",
+    ".dvc/config",
+    ".dvc/.gitignore",
+    ".dvcignore",
+)
+"""What a workspace takes from the project, beside the parameters."""
+
+LOG = "log.txt"
+WAIT = 0.2  # seconds
+
+
+def shared_cache(root: Path = ROOT) -> Path:
+    """The DVC cache of the project in ``root``: where its settings say, else ``.dvc/cache``."""
+    settings = configparser.ConfigParser(interpolation=None, strict=False)
+    settings.read([root / ".dvc" / "config", root / ".dvc" / "config.local"])
+    return (root / ".dvc" / settings.get("cache", "dir", fallback="cache")).resolve()
+
+
+class Workspace:
+    """A folder with the project's sources, its own parameters and outputs, and the shared cache.
+
+    Args:
+        folder: where it is or is to be; a lock file stands beside it.
+        root: the project.
+        cache: the DVC cache; that of the project by default.
+    """
+
+    def __init__(self, folder: Path, root: Path = ROOT, cache: Path | None = None) -> None:
+        self.folder, self.root = folder.resolve(), root
+        self.cache = cache.resolve() if cache else shared_cache(root)
+        self.log = self.folder / LOG
+        self._lock: int | None = None
+
+    @contextmanager
+    def held(self) -> Iterator[bool]:
+        """Hold the workspace for this process and its children; yields False where another one holds it."""
+        self.folder.parent.mkdir(parents=True, exist_ok=True)
+        with self.folder.with_name(f"{self.folder.name}.lock").open("w") as handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                yield False
+                return
+            self._lock = handle.fileno()
+            try:
+                yield True
+            finally:
+                self._lock = None
+
+    def make(self, parameters: Mapping[str, Any]) -> None:
+        """Bring the project's present sources and these parameters into the folder; outputs in it stay.
+
+        Raises:
+            DtiError: the project lacks a file, or the disk is full.
+        """
+        missing = [name for name in SOURCES if not (self.root / name).exists()]
+        if missing:
+            raise DtiError(f"{self.root}: {', '.join(missing)}: missing; run `python -m dti doctor --fix`")
+        with full_disk_named(self.folder):
+            shutil.rmtree(self.folder / "dti", ignore_errors=True)
+            for name in SOURCES:
+                _copy(self.root / name, self.folder / name)
+        local = f"[core]\n    no_scm = true\n    site_cache_dir = {self.folder}/.dvc/tmp/site\n"
+        self._write(".dvc/config.local", f"{local}[cache]\n    dir = {self.cache}\n")
+        self._write("params.yaml", yaml.safe_dump(dict(parameters), sort_keys=False))
+
+    def _write(self, name: str, text: str) -> None:
+        with atomic_file(self.folder / name) as partial:
+            partial.write_text(text)
+
+    def run(self, targets: Sequence[str], environment: Mapping[str, str] | None = None) -> None:
+        """``dvc repro TARGETS`` in the folder; what it says goes to the terminal and to ``log.txt``.
+
+        An interrupt is handed to the pipeline, which stops in order (a training keeps its checkpoint), and raised
+        again after that; a second one stops it at once.
+
+        Args:
+            environment: variables beside those of this process.
+
+        Raises:
+            DtiError: the pipeline failed; names the log.
+        """
+        command = [sys.executable, "-m", "dvc", "repro", *targets]
+        with (
+            self.log.open("a", buffering=1, encoding="utf-8") as log,
+            subprocess.Popen(
+                command,
+                cwd=self.folder,
+                env=_environment() | dict(environment or {}),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                process_group=0,  # so that Ctrl-C reaches it once, through _follow
+                pass_fds=() if self._lock is None else (self._lock,),
+            ) as child,
+        ):
+            interrupted = _follow(child, log.write)
+        if interrupted:
+            raise KeyboardInterrupt
+        if child.returncode:
+            raise DtiError(f"`dvc repro {' '.join(targets)}` ended with exit code {child.returncode}; see {self.log}")
+
+    def remove(self) -> None:
+        """Remove the folder; the cache keeps what was computed."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _copy(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if source.is_dir():
+        shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+    else:
+        shutil.copy2(source, target)
+
+
+def _environment() -> dict[str, str]:
+    """This process's environment for a process in another folder: absolute places, and this interpreter first."""
+    environment = dict(os.environ) | {"DTI_HOME": str(home()), "PYTHONUNBUFFERED": "1"}
+    environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+    if archives := os.environ.get("DTI_ARCHIVES"):
+        environment["DTI_ARCHIVES"] = str(Path(archives).resolve())
+    return environment
+
+
+def _follow(child: "subprocess.Popen[bytes]", write: Callable[[str], object]) -> bool:
+    """Pass on the child's lines until it has ended; returns whether an interrupt came meanwhile."""
+    assert child.stdout is not None
+    reader = threading.Thread(target=_pass_on, args=(child.stdout, write))
+    reader.start()
+    interrupted = False
+    while reader.is_alive() or child.poll() is None:
+        try:
+            # Short waits: a signal that the system gives to another thread does not wake the main one.
+            reader.join(WAIT) if reader.is_alive() else time.sleep(WAIT)
+        except KeyboardInterrupt:
+            interrupted = True
+            with suppress(ProcessLookupError):  # it may just have ended
+                os.killpg(child.pid, signal.SIGINT)
+    return interrupted
+
+
+def _pass_on(lines: IO[bytes], write: Callable[[str], object]) -> None:
+    with lines:
+        for line in lines:
+            text = line.decode("utf-8", "replace")
+            write(text)
+            print(text, end="", flush=True)

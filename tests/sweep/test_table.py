@@ -1,0 +1,129 @@
+"""The table against a slow, plain computation."""
+
+import csv
+import time
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from dti.errors import DtiError
+from dti.evaluation.metrics import auc_draws
+from dti.sweep import table
+from dti.sweep.compare import BOOTSTRAP_SEED, compare
+from dti.sweep.plot import _families, write_plot
+from dti.sweep.results import place_of
+from dti.sweep.runner import run_cells
+
+SAMPLES = 60
+
+
+@pytest.fixture
+def rows(sweep, stub):
+    run_cells(sweep)
+    return compare(sweep.grid, sweep.cells, sweep.results, SAMPLES)
+
+
+def read(sweep, name):
+    found = pq.read_table(sweep.results / f"{name}.parquet").to_pydict()
+    return [np.array(found[column]) for column in ("user_id", "label", "score")]
+
+
+def plain_draws(sweep, name):
+    """Draw users, take the rows of each, one after the other, and compute the AUC of them."""
+    user, label, score = read(sweep, name)
+    ids = np.unique(user)
+    rng = np.random.default_rng(BOOTSTRAP_SEED)
+    draws = []
+    for _ in range(SAMPLES):
+        picked = np.concatenate([np.flatnonzero(user == ids[i]) for i in rng.integers(len(ids), size=len(ids))])
+        draws.append(roc_auc_score(label[picked], score[picked]))
+    return np.array(draws)
+
+
+def plain_auc(sweep, name):
+    _, label, score = read(sweep, name)
+    return roc_auc_score(label, score)
+
+
+def test_means_and_intervals_over_seeds(sweep, rows):
+    row = rows[1]
+    names = ("isolated-k=5-seed=1", "isolated-k=5-seed=2")
+    aucs = [plain_auc(sweep, name) for name in names]
+    assert [r.configuration for r in rows] == ["window", "isolated k=5", "isolated k=all"]
+    assert (row.k, row.seeds) == (5, 2)
+    assert row.auc == pytest.approx(np.mean(aucs))
+    assert row.auc_sd == pytest.approx(np.std(aucs, ddof=1))
+    draws = np.mean([plain_draws(sweep, name) for name in names], axis=0)
+    assert (row.auc_low, row.auc_high) == pytest.approx(tuple(np.quantile(draws, [0.025, 0.975])))
+    assert row.log_loss == pytest.approx(0.535)
+    assert row.training_hours == pytest.approx(0.45)
+    assert (row.valid_auc, row.targets_per_second, row.tokens_per_target) == (0.6, 100.0, 9.5)
+    assert row.parity_gap == 0.004
+
+
+def test_differences_are_paired_by_seed_and_user(sweep, rows):
+    row = rows[2]
+    pairs = [(f"isolated-k=all-seed={seed}", f"window-seed={seed}") for seed in (1, 2)]
+    assert row.difference == pytest.approx(np.mean([plain_auc(sweep, a) - plain_auc(sweep, b) for a, b in pairs]))
+    draws = np.mean([plain_draws(sweep, a) - plain_draws(sweep, b) for a, b in pairs], axis=0)
+    found = (row.difference_low, row.difference_high)
+    assert found == pytest.approx(tuple(np.quantile(draws, [0.025, 0.975])))
+    assert row.common_seeds == 2
+
+
+def test_the_baseline_has_no_difference_to_itself(rows):
+    assert (rows[0].difference, rows[0].difference_low, rows[0].common_seeds) == (None, None, 0)
+
+
+def test_only_common_seeds_are_compared(sweep, rows):
+    place_of(sweep.results, sweep.cells[1]).report.unlink()  # window seed=2
+    row = compare(sweep.grid, sweep.cells, sweep.results, SAMPLES)[2]
+    assert (row.seeds, row.common_seeds) == (2, 1)
+    gap = plain_auc(sweep, "isolated-k=all-seed=1") - plain_auc(sweep, "window-seed=1")
+    assert row.difference == pytest.approx(gap)
+    place_of(sweep.results, sweep.cells[0]).report.unlink()
+    row = compare(sweep.grid, sweep.cells, sweep.results, SAMPLES)[1]
+    assert (row.configuration, row.difference, row.difference_high) == ("isolated k=all", None, None)
+
+
+def test_other_test_targets_are_refused(sweep, rows):
+    path = place_of(sweep.results, sweep.cells[3]).scores
+    found = pq.read_table(path)
+    pq.write_table(found.slice(1), path)
+    with pytest.raises(DtiError, match=r"isolated-k=5-seed=2.parquet and .*window-seed=1.parquet score other test"):
+        compare(sweep.grid, sweep.cells, sweep.results, SAMPLES)
+    path.write_text("no table")
+    with pytest.raises(DtiError, match="isolated-k=5-seed=2.parquet: no table of test scores"):
+        compare(sweep.grid, sweep.cells, sweep.results, SAMPLES)
+
+
+def test_the_files(rows, tmp_path):
+    table.write_csv(tmp_path / "table.csv", rows)
+    with (tmp_path / "table.csv").open() as handle:
+        found = list(csv.DictReader(handle))
+    assert [line["configuration"] for line in found] == [row.configuration for row in rows]
+    assert found[0]["difference"] == ""
+    assert float(found[2]["auc_low"]) == pytest.approx(rows[2].auc_low)
+    text = table.markdown(rows).splitlines()
+    assert len(text) == 2 + len(rows)
+    assert len({line.count("|") for line in text}) == 1
+    assert f"{rows[1].auc:.4f} [{rows[1].auc_low:.4f}, {rows[1].auc_high:.4f}]" in text[3]
+    write_plot(tmp_path / "plot.png", rows)
+    first = (tmp_path / "plot.png").read_bytes()
+    write_plot(tmp_path / "plot.png", rows)
+    assert (tmp_path / "plot.png").read_bytes() == first
+
+
+def test_only_what_differs_in_k_alone_is_drawn_against_k(rows):
+    assert [[row.k for row in family] for family in _families(list(reversed(rows)))] == [[5, "all"]]
+
+
+def test_sixty_cells_of_ten_thousand_targets_take_seconds_each():
+    """The budget of a table is a minute on one core for 60 cells; one cell is timed, with room for slow machines."""
+    rng = np.random.default_rng(0)
+    label, score, user = rng.integers(2, size=10_000), rng.random(10_000), rng.integers(1000, size=10_000)
+    began = time.process_time()
+    auc_draws(label, score, user, 1000, 0)
+    assert time.process_time() - began < 3
