@@ -90,8 +90,10 @@ class Lora(Section):
 
 
 class Model(Section):
-    backbone: str = Field(min_length=1, description="tiny, a local folder, or a hub id of a causal language model")
-    revision: str | None = Field(description="the hub revision to pin; null for tiny and for a folder")
+    backbone: str = Field(
+        min_length=1, description="tiny, a local folder or GGUF file, or a hub id of a causal language model"
+    )
+    revision: str | None = Field(description="the hub revision to pin; null for tiny, a folder or a file")
     tuning: Literal["full", "lora"] = Field(description="train all weights, or a LoRA adapter on all linear layers")
     tiny: Tiny = Field(description="the small Llama that the project builds itself")
     lora: Lora = Field(description="the adapter of tuning: lora")

@@ -12,7 +12,19 @@ STAGES = {
     for file in ("dvc.yaml", "data/dvc.yaml")
     for stage, entry in yaml.safe_load((ROOT / file).read_text())["stages"].items()
 }
-CORE = {"torch", "transformers", "peft", "numpy", "pyarrow", "safetensors", "pydantic", "sklearn", "matplotlib", "yaml"}
+CORE = {
+    "torch",
+    "transformers",
+    "peft",
+    "numpy",
+    "pyarrow",
+    "safetensors",
+    "pydantic",
+    "sklearn",
+    "matplotlib",
+    "yaml",
+    "gguf",
+}
 STANDARD = __import__("sys").stdlib_module_names
 
 

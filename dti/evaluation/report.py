@@ -8,7 +8,15 @@ from dti.evaluation.baselines import Baselines
 from dti.evaluation.metrics import ScoredSplit
 
 TEST_METRICS = ("auc", "auc_low", "auc_high", "auc_strict", "gauc", "log_loss", "f1", "f1_threshold", "ece")
-TRAIN_FACTS = ("epochs", "train_targets", "train_tokens", "training_hours", "targets_per_second")
+TRAIN_FACTS = (
+    "backbone",
+    "backbone_weights",
+    "epochs",
+    "train_targets",
+    "train_tokens",
+    "training_hours",
+    "targets_per_second",
+)
 
 
 def model_metrics(

@@ -36,11 +36,17 @@ def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.4f}"
 
 
+def _named(row: str, metrics: Mapping[str, Any]) -> str:
+    """A row's name; the model's says how its backbone was quantised, which no other number of the table shows."""
+    weights = metrics.get("backbone_weights", "float32")
+    return f"{row} ({weights})" if row == "model" and weights != "float32" else row
+
+
 def _scores(metrics: Mapping[str, Any]) -> list[Sequence[str]]:
     rows: list[Sequence[str]] = [SCORES]
     for name, keys in KEYS.items():
         if keys[0] in metrics:
-            rows.append([name, *(_number(metrics[key]) for key in keys)])
+            rows.append([_named(name, metrics), *(_number(metrics[key]) for key in keys)])
     if metrics["auc_low"] is not None:
         model = list(rows[1])
         model[1] += f" [{_number(metrics['auc_low'])}, {_number(metrics['auc_high'])}]"

@@ -17,13 +17,25 @@ from dti.errors import DtiError
 from dti.files import atomic_folder, read_json, sha256_of
 from dti.model.backbone import pretrained
 from dti.model.ctr import CtrModel
+from dti.prompts.gguf_file import FULL
 from dti.prompts.row import Layout
 from dti.prompts.store import TokenIds
 
 RECORD = "dti.json"
-SAME = ("backbone", "revision", "tuning", "shape", "sight", "tokens", "context_labels", "profile", "instruction")
-"""What an adapter that is to be continued must agree in."""
 FORMAT = 1
+COMPARED = (
+    "backbone",
+    "backbone_weights",
+    "revision",
+    "tuning",
+    "shape",
+    "sight",
+    "tokens",
+    "context_labels",
+    "profile",
+    "instruction",
+)
+"""What must agree for an adapter to be continued."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +44,7 @@ class Record:
 
     Attributes:
         shape: the parameters of ``model.tiny`` or ``model.lora``, whichever made it; empty for other full training.
+        backbone_weights: what the backbone's weights were before training; records without it are of float32 ones.
     """
 
     format: int
@@ -47,6 +60,7 @@ class Record:
     seed: int
     dataset: str
     packed_digest: str
+    backbone_weights: str = FULL
     instruction: str | None = None
 
 
@@ -116,17 +130,7 @@ def continue_from(folder: Path, model: CtrModel, record: Record, tokenizer: Path
         DtiError: the folder is no adapter, is of another kind, or has another tokenizer.
     """
     earlier = read_record(folder)
-    for name in (
-        "backbone",
-        "revision",
-        "tuning",
-        "shape",
-        "sight",
-        "tokens",
-        "context_labels",
-        "profile",
-        "instruction",
-    ):
+    for name in COMPARED:
         if getattr(earlier, name) != getattr(record, name):
             raise DtiError(
                 f"train.init_from: {folder} has {name} {getattr(earlier, name)!r}, the parameters "

@@ -5,11 +5,11 @@ from typing import Any
 import torch
 from peft import LoraConfig, get_peft_model
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, PreTrainedModel
+from transformers import AutoModelForCausalLM, GgufConfig, LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
 from dti.errors import DtiError
 from dti.params import Lora, Model, Tiny
-from dti.prompts.tokenizer import check_backbone
+from dti.prompts.tokenizer import locate
 
 
 def tiny_llama(tiny: Tiny, vocabulary: int, pad: int) -> PreTrainedModel:
@@ -35,22 +35,24 @@ def tiny_llama(tiny: Tiny, vocabulary: int, pad: int) -> PreTrainedModel:
 
 
 def pretrained(backbone: str, revision: str | None) -> PreTrainedModel:
-    """Load a causal language model from a local folder or the hub: safetensors only, no code of its own, float32.
+    """Load a causal language model: safetensors of a folder or the hub, or GGUF; no code of its own, float32.
 
     Raises:
         DtiError: it cannot be had, with the reason.
     """
-    check_backbone(backbone)
+    place = locate(backbone, revision)
+    # Dequantised, a model is an ordinary one to peft and to save_pretrained.
+    form = {"quantization_config": GgufConfig(dequantize=True)} if "gguf_file" in place else {"use_safetensors": True}
     try:
-        return AutoModelForCausalLM.from_pretrained(
-            backbone,
-            revision=revision or "main",
-            dtype=torch.float32,
-            use_safetensors=True,
-            trust_remote_code=False,
+        model, found = AutoModelForCausalLM.from_pretrained(
+            **place, **form, dtype=torch.float32, trust_remote_code=False, output_loading_info=True
         )
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         raise DtiError(f"model.backbone: cannot load {backbone!r}: {error}") from error
+    if found["missing_keys"]:  # they would be random
+        missing = sorted(found["missing_keys"])
+        raise DtiError(f"model.backbone: {backbone!r} lacks {len(missing)} weights, {missing[0]} first; choose another")
+    return model
 
 
 def build(params: Model, vocabulary: int, pad: int, sum_token: int) -> PreTrainedModel:

@@ -13,6 +13,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from dti.errors import DtiError
 from dti.progress import Progress
+from dti.prompts.gguf_file import find_gguf, read_header
 from dti.prompts.row import Ints
 from dti.prompts.store import TokenIds
 
@@ -72,28 +73,36 @@ def train_tiny(texts: Iterable[str], vocabulary: int, ratings: Sequence[str]) ->
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token=_NAMED["pad"], unk_token=_NAMED["empty"])
 
 
-def check_backbone(backbone: str) -> None:
-    """Refuse a name that looks like a path but is no folder, before anybody takes it for a hub id.
+def locate(backbone: str, revision: str | None) -> dict[str, Any]:
+    """The arguments of ``from_pretrained`` that say where a backbone is: a folder, a GGUF file, or a hub id.
+
+    A name that looks like a path but is no folder is refused, before anybody takes it for a hub id.
 
     Raises:
-        DtiError: there is no such folder.
+        DtiError: there is no such folder or file, or the GGUF file is of no supported kind.
     """
+    file = find_gguf(backbone)
+    if file:
+        read_header(file)
+        return {"pretrained_model_name_or_path": str(file.parent), "gguf_file": file.name}
     folder = Path(backbone)
     if not folder.is_dir() and (folder.is_absolute() or backbone.startswith((".", "~")) or backbone.count("/") > 1):
         raise DtiError(f"model.backbone: no folder {backbone}; give an absolute or relative path, or a hub id")
+    return {"pretrained_model_name_or_path": backbone, "revision": revision or "main"}
 
 
 def load_tokenizer(backbone: str, revision: str | None) -> Any:
-    """The tokenizer of a local folder or of a hub id; never runs code that comes with a model.
+    """The tokenizer of a local folder, a GGUF file or a hub id; never runs code that comes with a model.
 
     Raises:
-        DtiError: no such folder or model, or it has no fast tokenizer.
+        DtiError: no such folder, file or model, or it has no fast tokenizer.
     """
-    check_backbone(backbone)
+    place = locate(backbone, revision)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(backbone, revision=revision or "main", trust_remote_code=False)
-    except (OSError, ValueError, ImportError) as error:
+        tokenizer = AutoTokenizer.from_pretrained(**place, trust_remote_code=False)
+    except (OSError, ValueError, ImportError, KeyError) as error:
         where = "in that folder" if Path(backbone).is_dir() else "under that hub id (and no such local folder)"
+        where = "in that file" if "gguf_file" in place else where
         raise DtiError(f"model.backbone: {backbone}: no usable tokenizer {where}: {error}") from error
     if not tokenizer.is_fast:
         raise DtiError(f"model.backbone: {backbone} has no fast tokenizer (tokenizer.json), which packing needs")

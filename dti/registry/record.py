@@ -123,6 +123,7 @@ def _data_tags(found: Mapping[str, Any]) -> dict[str, str]:
         "dti.dataset": found["dataset"],
         "dti.title": found["title"],
         "dti.official_archive": json.dumps(found["official"]),
+        "dti.backbone_weights": found.get("backbone_weights", "float32"),  # reports from before GGUF have none
     }
 
 

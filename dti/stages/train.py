@@ -18,7 +18,7 @@ def main() -> None:
     store = Store.open(Path("data/packed"))
 
     def finish(model: CtrModel, record: Record, trainer: Trainer) -> None:
-        write_json(Path("reports/train.json"), report(model, trainer))
+        write_json(Path("reports/train.json"), report(model, record, trainer))
         with atomic_file(Path("reports/history.csv")) as partial, partial.open("w", newline="") as handle:
             writer = csv.DictWriter(handle, fieldnames=list(trainer.state.history[0]))
             writer.writeheader()

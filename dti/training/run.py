@@ -20,6 +20,7 @@ from dti.model.catalogue import give_states
 from dti.model.ctr import CtrModel
 from dti.model.device import device_of
 from dti.params import Attention, Model, Params, Train
+from dti.prompts.gguf_file import weights_of
 from dti.prompts.packing import Prompts, recut, stream_prompts, training_prompts
 from dti.prompts.store import Store
 from dti.training.checkpoint import Checkpoint, trained_weights
@@ -44,7 +45,11 @@ def sight_of(attention: Attention, n: int) -> Sight:
 
 
 def record_of(store: Store, params: Params) -> Record:
-    """What the adapter that these parameters make will say of itself."""
+    """What the adapter that these parameters make will say of itself.
+
+    Raises:
+        DtiError: the backbone is a GGUF file that cannot be read.
+    """
     attention, meta = params.attention, store.meta
     return Record(
         format=FORMAT,
@@ -61,6 +66,7 @@ def record_of(store: Store, params: Params) -> Record:
         seed=params.train.seed,
         dataset=meta.dataset,
         packed_digest=meta.digest,
+        backbone_weights=weights_of(params.model.backbone),
     )
 
 
@@ -141,7 +147,7 @@ def train(store: Store, params: Params, finish: Finish) -> None:
         checkpoint.remove()
 
 
-def report(model: CtrModel, trainer: Trainer) -> dict[str, object]:
+def report(model: CtrModel, record: Record, trainer: Trainer) -> dict[str, object]:
     """The content of reports/train.json.
 
     Hours are those of this training, wherever it ran, all epochs; targets and tokens are those of one epoch.
@@ -149,6 +155,8 @@ def report(model: CtrModel, trainer: Trainer) -> dict[str, object]:
     state = trainer.state
     best = state.history[trainer.best_epoch - 1]
     return {
+        "backbone": record.backbone,
+        "backbone_weights": record.backbone_weights,
         "training_hours": state.hours,
         "wait_hours": state.wait / 3600,
         "compute_hours": state.compute / 3600,

@@ -39,6 +39,8 @@ def assembled(valid: m.ScoredSplit | None, test: m.ScoredSplit | None) -> dict[s
         test=test,
         baselines=beside(test),
         train={
+            "backbone": "tiny",
+            "backbone_weights": "float32",
             "epochs": 2,
             "train_targets": 80000,
             "train_tokens": 10**6,
@@ -117,6 +119,13 @@ def test_the_table_is_aligned_and_says_where_the_run_is() -> None:
     assert "80,000 x 2 epochs (1,111 targets/s)" in text
     assert "streams, equal to serving prompts" in text
     assert lines[-1] == "MLflow run  abc"
+
+
+def test_the_models_line_says_how_its_backbone_was_quantised() -> None:
+    found = assembled(scored(1, True), scored(2, True))
+    table = result_table(found | {"backbone_weights": "GGUF Q4_1, dequantised to float32"})
+    assert "\nmodel (GGUF Q4_1, dequantised to float32)  0." in table
+    assert "GGUF" not in result_table(found)
 
 
 def test_plots_are_small_files_that_repeat_bit_by_bit(tmp_path: Path) -> None:

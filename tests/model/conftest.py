@@ -27,9 +27,8 @@ def random_backbone(family="llama", layers=2, vocabulary=400, **extra):
         num_hidden_layers=layers,
         num_attention_heads=4,
         num_key_value_heads=2,
-        head_dim=8,
         pad_token_id=0,
-        **FAMILY_EXTRAS.get(family, {}) | extra,
+        **({"head_dim": 8} | FAMILY_EXTRAS.get(family, {}) | extra),
     )
     model = AutoModelForCausalLM.from_config(config)
     with torch.no_grad():

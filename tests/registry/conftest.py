@@ -34,6 +34,8 @@ METRICS = {
     "popularity_log_loss": 0.65,
     "lr_log_loss": 0.6,
     "test_targets": 9000,
+    "backbone": "tiny",
+    "backbone_weights": "float32",
     "epochs": 2,
     "train_targets": 80000,
     "train_tokens": 1000000,

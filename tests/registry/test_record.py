@@ -30,6 +30,7 @@ def test_params_metrics_curves_and_tags_come_from_the_files(project: Path) -> No
         "dti.dataset": "demo",
         "dti.title": "Demo (generated)",
         "dti.official_archive": "true",
+        "dti.backbone_weights": "float32",
     }, "without git and dvc.lock there are no more tags"
 
 
