@@ -71,6 +71,22 @@ def test_a_profile_with_rope_probes_needs_sliding_windows():
     assert parse_params(content).pack.profile
 
 
+@pytest.mark.parametrize(
+    ("attention", "message"),
+    [
+        ({"layout": "unique", "policy": "window"}, "layout unique needs policy isolated: a window's states depend"),
+        ({"layout": "unique", "probe_position": "rope"}, "layout unique cannot serve probe_position rope: an item that"),
+        ({"content": "frozen"}, "content frozen reads the catalogue's states; set attention.layout unique"),
+        ({"content": "frozen", "layout": "unique"}, "content frozen needs model.tuning lora"),
+    ],
+)
+def test_combinations_that_cannot_work_are_refused_with_the_reason(attention, message):
+    content = yaml.safe_load(FILE.read_text())
+    content["attention"] |= attention
+    with pytest.raises(DtiError, match=message):
+        parse_params(content)
+
+
 def test_a_file_that_is_missing_or_no_yaml(tmp_path):
     with pytest.raises(DtiError, match="not found; run from the project's folder"):
         load_params(tmp_path / "params.yaml")

@@ -6,6 +6,10 @@ from safetensors.torch import load_file
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from dti.errors import DtiError
+from dti.model.adapter import load
+from dti.model.catalogue import give_states
+from dti.model.scoring import logits_of
+from dti.prompts.packing import serving_prompts, stream_prompts
 from dti.prompts.store import Store
 from dti.training.trainer import Trainer
 
@@ -79,13 +83,16 @@ def test_bf16_trains_and_keeps_logits_and_loss_in_float32(project, monkeypatch):
     assert run.report()["valid_auc"] is not None
 
 
-@pytest.mark.parametrize("tied", [True, False])
-def test_lora_on_a_pretrained_model_trains_resumes_and_continues(project, packed, tmp_path, monkeypatch, tied):
+def save_base(folder, packed, **config):
+    """A small "pretrained" Llama that fits the packed data's tokenizer."""
     vocabulary = Store.open(packed).meta.vocabulary
     sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
-    LlamaForCausalLM(LlamaConfig(vocab_size=vocabulary, tie_word_embeddings=tied, **sizes)).save_pretrained(
-        tmp_path / "base"
-    )
+    LlamaForCausalLM(LlamaConfig(vocab_size=vocabulary, **sizes, **config)).save_pretrained(folder)
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_lora_on_a_pretrained_model_trains_resumes_and_continues(project, packed, tmp_path, monkeypatch, tied):
+    save_base(tmp_path / "base", packed, tie_word_embeddings=tied)
     model = {"backbone": str(tmp_path / "base"), "tuning": "lora"}
 
     def run(name, **train):
@@ -112,3 +119,26 @@ def test_lora_on_a_pretrained_model_trains_resumes_and_continues(project, packed
     found = load_file(later.folder / file)
     assert max((left[name] - found[name]).abs().max() for name in left) < 1e-5
     assert max(tensor.abs().max() for name, tensor in left.items() if "lora_B" in name) > 1e-4, "something was learned"
+
+
+def test_frozen_content_trains_and_scores_with_one_token_a_target(project, packed, tmp_path, monkeypatch):
+    save_base(tmp_path / "base", packed)
+    run = project("frozen", epochs=2, learning_rate=0.01)
+    run.set(
+        model={"backbone": str(tmp_path / "base"), "tuning": "lora"},
+        attention={"layout": "unique", "content": "frozen"},
+    )
+    run.train_here(monkeypatch)
+    report = run.report()
+    assert (report["layout"], report["content"]) == ("unique", "frozen")
+    assert report["train_tokens"] == report["train_targets"]
+    store = Store.open(packed)
+    assert report["catalogue_bytes"] == 2 * 2 * store.catalogue.size * 16 * 4
+    assert len(list((run.folder / "home" / "catalogues").iterdir())) == 1
+    model, record = load(run.folder / "models" / "adapter", "blocks", torch.device("cpu"), "unique")
+    assert record.sight.content == "frozen"
+    give_states(model, store, 1000, "fp32")
+    served = logits_of(model, store, serving_prompts(store, "test"), 1000, "test")
+    streamed = logits_of(model, store, stream_prompts(store, "test", "all"), 1000, "test")
+    assert abs(served - streamed).max() < 1e-5
+    assert len(list((run.folder / "home" / "catalogues").iterdir())) == 1, "the states of training serve scoring"
