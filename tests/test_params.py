@@ -75,7 +75,10 @@ def test_a_profile_with_rope_probes_needs_sliding_windows():
     ("attention", "message"),
     [
         ({"layout": "unique", "policy": "window"}, "layout unique needs policy isolated: a window's states depend"),
-        ({"layout": "unique", "probe_position": "rope"}, "layout unique cannot serve probe_position rope: an item that"),
+        (
+            {"layout": "unique", "probe_position": "rope"},
+            "layout unique cannot serve probe_position rope: an item",
+        ),
         ({"content": "frozen"}, "content frozen reads the catalogue's states; set attention.layout unique"),
         ({"content": "frozen", "layout": "unique"}, "content frozen needs model.tuning lora"),
     ],

@@ -1,9 +1,9 @@
 """Block-sparse attention on any device: no T x T anywhere, cost linear in the row.
 
-Content is cut into blocks of C queries; each block reads its own and the few earlier blocks that its intervals reach.
-Probes are cut into blocks of B; each block gathers the keys that any of its probes may read. Both are one SDPA call.
+Content is cut into blocks of C queries; each block reads its own and the few earlier blocks that its intervals reach,
+in one SDPA call. Probes are cut into blocks of their own (``probes.py``).
 
-Shape suffixes: C, B as above; G blocks of content, J blocks of probes, W keys of one block.
+Shape suffixes: C as above; G blocks of content, W keys of one block. In ``Bank``, G are key/value heads.
 """
 
 from functools import cached_property
@@ -12,10 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from dti.attention.reference import slopes_of
-from dti.attention.visibility import Segment, View
-
-PROBES_PER_BLOCK = 16
+from dti.attention.probes import ProbePlan
+from dti.attention.visibility import Bank, View
 
 
 def _block_size(reach: int) -> int:
@@ -32,13 +30,16 @@ class Blocks:
         self.size = _block_size(reach)
         self.back = -(-reach // self.size)
 
-    def content(self, q_HSD: Tensor, k_HSD: Tensor, v_HSD: Tensor, v0_HSD: Tensor | None, scale: float) -> Tensor:
+    def content(self, q_HSD: Tensor, content: Bank, scale: float) -> Tensor:
         """Attend from content to content; arguments and result as in ``Reference``."""
-        return self._content(q_HSD, k_HSD, _banks(v_HSD, v0_HSD, self.view.content_alpha), scale)
+        forgets = content.v0 is not None and self.view.content_alpha is not None
+        wanted = [content.v, content.v0] if forgets else [content.v]
+        k, *banks = (_each_head(x, self.heads) for x in (content.k, *wanted) if x is not None)
+        return self._content(q_HSD, k, banks, scale)
 
-    def probes(self, q_HKD: Tensor, k_HTD: Tensor, v_HTD: Tensor, v0_HTD: Tensor | None, scale: float) -> Tensor:
-        """Attend from probes to what they read; arguments and result as in ``Reference``."""
-        return self._probes(q_HKD, k_HTD, _banks(v_HTD, v0_HTD, self.view.probe_alpha), scale)
+    def probes(self, q_HKD: Tensor, content: Bank, own: Bank, scale: float) -> Tensor:
+        """Attend from probes to content and themselves; arguments and result as in ``Reference``."""
+        return self._plan.attend(q_HKD, content, own, scale)
 
     @cached_property
     def mask_G1CW(self) -> Tensor:
@@ -61,9 +62,8 @@ class Blocks:
         return banks.unsqueeze(1).to(self.device)
 
     @cached_property
-    def _plan(self) -> tuple[Tensor, Tensor]:
-        keys_JW, bias_JHBW = _probe_plan(self.view, self.heads)
-        return keys_JW.to(self.device), bias_JHBW.to(self.device)
+    def _plan(self) -> ProbePlan:
+        return ProbePlan(self.view, self.heads, self.device)
 
     def _content(self, q_HSD: Tensor, k_HSD: Tensor, banks: list[Tensor], scale: float) -> Tensor:
         length = q_HSD.shape[1]
@@ -82,20 +82,11 @@ class Blocks:
         shifts = [padded[:, i * self.size : i * self.size + own] for i in range(self.back + 1)]
         return torch.cat([x.unflatten(1, (-1, self.size)) for x in shifts], dim=2).transpose(0, 1)
 
-    def _probes(self, q_HKD: Tensor, k_HTD: Tensor, banks: list[Tensor], scale: float) -> Tensor:
-        keys_JW, bias_JHBW = self._plan
-        probes, blocks = q_HKD.shape[1], keys_JW.shape[0]
-        q = F.pad(q_HKD, (0, 0, 0, blocks * PROBES_PER_BLOCK - probes))
-        q_JHBD = q.unflatten(1, (blocks, PROBES_PER_BLOCK)).transpose(0, 1)
-        k_JHWD = torch.cat([_gather(k_HTD, keys_JW)] * len(banks), dim=2)
-        v_JHWD = torch.cat([_gather(v, keys_JW) for v in banks], dim=2)
-        out = F.scaled_dot_product_attention(q_JHBD, k_JHWD, v_JHWD, bias_JHBW.to(q.dtype), scale=scale)
-        return out.transpose(0, 1).flatten(1, 2)[:, :probes]
 
-
-def _banks(v: Tensor, v0: Tensor | None, alpha: Tensor | None) -> list[Tensor]:
-    """The values, and behind them the initial ones where this reading forgets."""
-    return [v] if v0 is None or alpha is None else [v, v0]
+def _each_head(x_GND: Tensor, heads: int) -> Tensor:
+    """Repeat key/value heads for the query heads that share them."""
+    group = heads // x_GND.shape[0]
+    return x_GND if group == 1 else x_GND.repeat_interleave(group, dim=0)
 
 
 def _two_banks(bias: Tensor, mask: Tensor, distance: Tensor, alpha: Tensor) -> Tensor:
@@ -113,57 +104,3 @@ def _two_banks(bias: Tensor, mask: Tensor, distance: Tensor, alpha: Tensor) -> T
     forgotten = alpha.float()[distance.clamp(0, alpha.numel() - 1)]
     banks = torch.cat([bias + torch.log1p(-forgotten), bias + forgotten.log()], dim=-1)
     return banks.masked_fill(~torch.cat([mask, mask], dim=-1), -torch.inf)
-
-
-def _gather(x_HTD: Tensor, places_JW: Tensor) -> Tensor:
-    """Each block's rows of every head, (J, H, W, D).
-
-    They come from one contiguous (T, H D) table, so that the backward pass is a plain sum of rows.
-    """
-    rows = x_HTD.transpose(0, 1).flatten(1).index_select(0, places_JW.flatten())
-    return rows.unflatten(1, (x_HTD.shape[0], -1)).unflatten(0, places_JW.shape).transpose(1, 2)
-
-
-def _probe_plan(view: View, heads: int) -> tuple[Tensor, Tensor]:
-    """The keys of each block of probes, (J, W), and the bias of each pair, -inf where it may not be read, (J, H, B, W).
-
-    Where probes forget, the biases of both banks stand side by side, (J, H, B, 2 W).
-
-    Padding probes of the last block repeat the last one; their results are dropped.
-    """
-    blocks = -(-view.probes // PROBES_PER_BLOCK)
-    place_JB = torch.arange(blocks * PROBES_PER_BLOCK).clamp(max=view.probes - 1).view(blocks, PROBES_PER_BLOCK)
-    parts = [_segment_plan(segment, place_JB) for segment in view.segments]
-    own_JBB = (place_JB[:, :, None] == place_JB[:, None, :]) & _first_of_each(place_JB)[:, None, :]
-    target_JB = view.target_K[place_JB]
-    keys_JW = torch.cat([*(keys for keys, _, _ in parts), view.content + place_JB], dim=1)
-    order_JW = torch.cat([*(order for _, order, _ in parts), target_JB], dim=1)
-    mask_JBW = torch.cat([*(mask for _, _, mask in parts), own_JBB], dim=2)
-    bias_JHBW = torch.zeros(blocks, heads, PROBES_PER_BLOCK, keys_JW.shape[1])
-    distance_JBW = target_JB[:, :, None] - order_JW[:, None, :]
-    if view.biased:
-        bias_JHBW -= slopes_of(heads).float()[:, None, None] * distance_JBW.clamp(min=0)[:, None]
-    if view.probe_alpha is not None:
-        return keys_JW, _two_banks(bias_JHBW, mask_JBW[:, None], distance_JBW[:, None], view.probe_alpha)
-    return keys_JW, bias_JHBW.masked_fill_(~mask_JBW[:, None], -torch.inf)
-
-
-def _first_of_each(place_JB: Tensor) -> Tensor:
-    """False where a place repeats the one before it: a padding probe must not be read twice."""
-    first = torch.ones_like(place_JB, dtype=torch.bool)
-    first[:, 1:] = place_JB[:, 1:] != place_JB[:, :-1]
-    return first
-
-
-def _segment_plan(segment: Segment, place_JB: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """One segment's keys of each block and their orders, both (J, W), and which probe may read which, (J, B, W)."""
-    low_JB, high_JB = segment.low_K[place_JB], segment.high_K[place_JB]
-    empty_JB = high_JB <= low_JB
-    first_J = low_JB.masked_fill(empty_JB, segment.keys_N.numel()).amin(1)
-    width = int((high_JB.masked_fill(empty_JB, 0).amax(1) - first_J).clamp(min=0).max())
-    listed_JW = first_J[:, None] + torch.arange(width)
-    mask_JBW = (low_JB[:, :, None] <= listed_JW[:, None]) & (listed_JW[:, None] < high_JB[:, :, None])
-    if segment.keys_N.numel() == 0:
-        return listed_JW, listed_JW, mask_JBW
-    listed_JW = listed_JW.clamp(max=segment.keys_N.numel() - 1)
-    return segment.keys_N[listed_JW], segment.order_N[listed_JW], mask_JBW

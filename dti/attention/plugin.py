@@ -12,7 +12,7 @@ from dti.attention.blocks import Blocks
 from dti.attention.families import check_family, norm_before_attention, rotates
 from dti.attention.reference import Reference
 from dti.attention.rope import UNTURNED, NeutralRotary, Rope, Table
-from dti.attention.visibility import View
+from dti.attention.visibility import Bank, View
 from dti.errors import DtiError
 
 Backend = Literal["reference", "blocks"]
@@ -23,16 +23,16 @@ LENGTH_DEPENDENT = ("dynamic", "longrope")
 class Attend(Protocol):
     """What a backend offers: attention of one row; see ``Reference``."""
 
-    def content(self, q_HSD: Tensor, k_HSD: Tensor, v_HSD: Tensor, v0_HSD: Tensor | None, scale: float) -> Tensor: ...
+    def content(self, q_HSD: Tensor, content: Bank, scale: float) -> Tensor: ...
 
-    def probes(self, q_HKD: Tensor, k_HTD: Tensor, v_HTD: Tensor, v0_HTD: Tensor | None, scale: float) -> Tensor: ...
+    def probes(self, q_HKD: Tensor, content: Bank, own: Bank, scale: float) -> Tensor: ...
 
 
 class Given(Protocol):
     """Keys and values of the content that were computed beforehand (``content: frozen``)."""
 
-    def layer(self, number: int) -> tuple[Tensor, Tensor]:
-        """One layer's keys as probes read them, and its values, both (G, S, D) with G key/value heads."""
+    def layer(self, number: int) -> Bank:
+        """One layer's keys, as probes read them, and its values."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Reading:
         content_key: rotation of the content's keys as content reads them; None: the same as ``key``.
         initial: the embeddings of all tokens, (1, T, width), where states are reset towards them; else None.
         given: the content's keys and values, where the pass holds probes alone.
-        kept: receives every layer's keys (as probes read them) and values, each (G, S, D), where they are wanted.
+        kept: receives every layer's keys, as probes read them, and values, where they are wanted.
     """
 
     content: int
@@ -57,7 +57,7 @@ class Reading:
     content_key: Table | None
     initial: Tensor | None
     given: Given | None = None
-    kept: list[tuple[Tensor, Tensor]] | None = None
+    kept: list[Bank] | None = None
 
 
 def reading_of(view: View, rope: Rope, backend: Backend, heads: int, embedded: Tensor) -> Reading:
@@ -115,37 +115,29 @@ def dti_attention(
     """
     if not rotates(module):
         reading = replace(reading, query=UNTURNED, key=UNTURNED, content_key=None)
-    group, S = query.shape[1] // key.shape[1], reading.content
-    q_HTD, k_GTD, v_GTD = reading.query.rotate(query[0]), reading.key.rotate(key[0]), value[0]
+    S, T = reading.content, query.shape[2]
+    q_HTD, k_GTD = reading.query.rotate(query[0]), reading.key.rotate(key[0])
+    every = Bank(k_GTD, value[0], _initial_values(module, reading.initial, value.shape[1]))
+    content, own = every.map(lambda x: x[:, :S]), every.map(lambda x: x[:, S:])
     if reading.kept is not None:
-        reading.kept.append((k_GTD[:, :S].to(v_GTD.dtype), v_GTD[:, :S]))  # autocast leaves keys in float32
-    v0_HTD = _initial_values(module, reading.initial, value.shape[1], group)
+        reading.kept.append(Bank(content.k.to(content.v.dtype), content.v))  # autocast leaves keys in float32
+    q_HSD, q_HKD = q_HTD.split([S, T - S], dim=1)
     parts = []
     if S > 0:
-        k_GSD = reading.content_key.rotate(key[0][:, :S]) if reading.content_key else k_GTD[:, :S]
-        v0_HSD = None if v0_HTD is None else v0_HTD[:, :S]
-        k_HSD, v_HSD = _each_head(k_GSD, group), _each_head(v_GTD[:, :S], group)
-        parts.append(reading.attend.content(q_HTD[:, :S], k_HSD, v_HSD, v0_HSD, scaling))
-    if q_HTD.shape[1] > S:
-        if reading.given is not None:
-            k_given, v_given = reading.given.layer(module.layer_idx)
-            k_GTD, v_GTD = torch.cat([k_given, k_GTD], dim=1), torch.cat([v_given, v_GTD], dim=1)
-        k_HTD, v_HTD = _each_head(k_GTD, group), _each_head(v_GTD, group)
-        parts.append(reading.attend.probes(q_HTD[:, S:], k_HTD, v_HTD, v0_HTD, scaling))
+        k_GSD = reading.content_key.rotate(key[0][:, :S]) if reading.content_key else content.k
+        parts.append(reading.attend.content(q_HSD, content._replace(k=k_GSD), scaling))
+    if S < T:
+        read = content if reading.given is None else reading.given.layer(module.layer_idx)
+        parts.append(reading.attend.probes(q_HKD, read, own, scaling))
     return torch.cat(parts, dim=1).transpose(0, 1).unsqueeze(0).contiguous(), None
 
 
-def _each_head(x: Tensor, group: int) -> Tensor:
-    """Repeat key/value heads for the query heads that share them."""
-    return x if group == 1 else x.repeat_interleave(group, dim=0)
-
-
-def _initial_values(module: Any, initial: Tensor | None, heads: int, group: int) -> Tensor | None:
-    """This layer's value projection of the initial embeddings, behind this layer's norm if any, (H, T, D)."""
+def _initial_values(module: Any, initial: Tensor | None, heads: int) -> Tensor | None:
+    """This layer's value projection of the initial embeddings, behind this layer's norm, (G, T, D)."""
     if initial is None:
         return None
     values = module.v_proj(module.before_attention[0](initial))[0]
-    return _each_head(values.unflatten(-1, (heads, -1)).transpose(0, 1), group)
+    return values.unflatten(-1, (heads, -1)).transpose(0, 1)
 
 
 AttentionInterface.register("dti", dti_attention)

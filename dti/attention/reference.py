@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from dti.attention.visibility import View, content_mask_of, listing_of
+from dti.attention.visibility import Bank, View, content_mask_of, listing_of
 
 
 def slopes_of(heads: int) -> Tensor:
@@ -17,13 +17,12 @@ class Reference:
     def __init__(self, view: View, heads: int, device: torch.device) -> None:
         self.view, self.heads, self.device = view, heads, device
 
-    def content(self, q_HSD: Tensor, k_HSD: Tensor, v_HSD: Tensor, v0_HSD: Tensor | None, scale: float) -> Tensor:
+    def content(self, q_HSD: Tensor, content: Bank, scale: float) -> Tensor:
         """Attend from content to content.
 
         Args:
-            q_HSD, k_HSD: queries and keys, rotated as content reads them.
-            v_HSD: values.
-            v0_HSD: values of the initial embeddings; None where nothing is forgotten.
+            q_HSD: queries.
+            content: keys and values; queries and keys are rotated as content reads them.
             scale: factor of the scores.
 
         Returns:
@@ -32,15 +31,15 @@ class Reference:
         order_S = self.view.order_S
         bias_SS = _hidden(torch.zeros(()), content_mask_of(self.view)).to(self.device)
         alpha_SS = _by_distance(self.view.content_alpha, order_S[:, None] - order_S)
-        return _mix(q_HSD @ k_HSD.mT * scale, bias_SS, v_HSD, v0_HSD, alpha_SS)
+        return _mix(q_HSD, _each_head(content, self.heads), bias_SS, alpha_SS, scale)
 
-    def probes(self, q_HKD: Tensor, k_HTD: Tensor, v_HTD: Tensor, v0_HTD: Tensor | None, scale: float) -> Tensor:
-        """Attend from probes to what they read.
+    def probes(self, q_HKD: Tensor, content: Bank, own: Bank, scale: float) -> Tensor:
+        """Attend from probes to content and to themselves.
 
         Args:
-            q_HKD: the probes' rotated queries.
-            k_HTD, v_HTD, v0_HTD: keys of all tokens, content first, rotated as probes read them; their values, and
-                those of their initial embeddings (None where nothing is forgotten).
+            q_HKD: the probes' queries.
+            content: the content's keys and values.
+            own: the probes' own; queries and keys are rotated as probes read them.
             scale: factor of the scores.
 
         Returns:
@@ -54,8 +53,16 @@ class Reference:
             bias_HKL = -slopes_of(self.heads)[:, None, None] * distance_KL.clamp(min=0)
         bias_HKL = _hidden(bias_HKL, listing.readable_KL).to(self.device)
         alpha_KL = _by_distance(self.view.probe_alpha, distance_KL)
-        v0_HLD = None if v0_HTD is None else v0_HTD[:, keys_L]
-        return _mix(q_HKD @ k_HTD[:, keys_L].mT * scale, bias_HKL, v_HTD[:, keys_L], v0_HLD, alpha_KL)
+        k, v = torch.cat([content.k, own.k], dim=1), torch.cat([content.v, own.v], dim=1)
+        # A probe never forgets itself: whatever stands for its initial value has no weight.
+        v0 = None if content.v0 is None else torch.cat([content.v0, own.v], dim=1)
+        listed = Bank(k, v, v0).map(lambda x: x[:, keys_L])
+        return _mix(q_HKD, _each_head(listed, self.heads), bias_HKL, alpha_KL, scale)
+
+
+def _each_head(bank: Bank, heads: int) -> Bank:
+    """Repeat key/value heads for the query heads that share them."""
+    return bank.map(lambda x: x.repeat_interleave(heads // x.shape[0], dim=0))
 
 
 def _hidden(bias: Tensor, readable: Tensor) -> Tensor:
@@ -63,12 +70,13 @@ def _hidden(bias: Tensor, readable: Tensor) -> Tensor:
     return torch.where(readable, bias.double(), -torch.inf)
 
 
-def _mix(score: Tensor, bias: Tensor, v: Tensor, v0: Tensor | None, alpha: Tensor | None) -> Tensor:
-    """Softmax over the last dimension of ``score + bias``, then the mean of the values, partly reset by alpha."""
+def _mix(q: Tensor, bank: Bank, bias: Tensor, alpha: Tensor | None, scale: float) -> Tensor:
+    """Softmax of the biased scores over the bank, then the mean of its values, partly reset by alpha."""
+    score = q @ bank.k.mT * scale
     weight = (score + bias.to(score.dtype)).softmax(dim=-1)
-    if v0 is None or alpha is None:
-        return weight @ v
-    return weight @ v + (weight * alpha.to(weight)) @ (v0 - v)
+    if bank.v0 is None or alpha is None:
+        return weight @ bank.v
+    return weight @ bank.v + (weight * alpha.to(weight)) @ (bank.v0 - bank.v)
 
 
 def _by_distance(alpha: Tensor | None, distance: Tensor) -> Tensor | None:

@@ -3,8 +3,9 @@
 Shape suffixes: S content tokens, E encoded texts, M interactions, P prompts, K probes, N and L listed keys, T = S + K.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -41,6 +42,21 @@ class Sight:
     content: Content = "trained"
 
 
+class Bank(NamedTuple):
+    """Keys and values of N tokens, each (G, N, D): G key/value heads, each read by H / G query heads.
+
+    ``v0`` are the values of the tokens' initial embeddings, None where nothing is forgotten.
+    """
+
+    k: Tensor
+    v: Tensor
+    v0: Tensor | None = None
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> "Bank":
+        """The bank with every tensor changed."""
+        return Bank(change(self.k), change(self.v), None if self.v0 is None else change(self.v0))
+
+
 @dataclass(frozen=True)
 class Segment:
     """Keys that probes may read: an interval of a list of content tokens.
@@ -52,12 +68,14 @@ class Segment:
         keys_N: places of the listed content tokens.
         order_N: the interaction for which each is listed; ``FOREVER_NEAR`` in prefixes.
         low_K, high_K: probe k reads ``keys_N[low_K[k]:high_K[k]]``.
+        shared: whether neighbouring probes read much the same of the list, or each a part of its own.
     """
 
     keys_N: Tensor
     order_N: Tensor
     low_K: Tensor
     high_K: Tensor
+    shared: bool = True
 
 
 @dataclass(frozen=True)
@@ -204,12 +222,13 @@ def _label_tokens(row: Row, first_K: Ints) -> list[Segment]:
     texts = ranges(row.start_M[row.target_K], text_K)
     return [
         _segment(row.label_M[labelled], labelled, low_K, high_K),
-        _segment(texts, np.repeat(row.target_K, text_K), stop_K - text_K, stop_K),
+        _segment(texts, np.repeat(row.target_K, text_K), stop_K - text_K, stop_K, shared=False),
     ]
 
 
-def _segment(keys_N: Ints, order_N: Ints, low_K: Ints, high_K: Ints) -> Segment:
-    return Segment(*(torch.from_numpy(x) for x in (keys_N, order_N, low_K, high_K)))
+def _segment(keys_N: Ints, order_N: Ints, low_K: Ints, high_K: Ints, shared: bool = True) -> Segment:
+    keys, order, low, high = (torch.from_numpy(x) for x in (keys_N, order_N, low_K, high_K))
+    return Segment(keys, order, low, high, shared)
 
 
 def _prompt_positions(row: Row) -> Ints:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from dti.attention.plugin import Backend, Reading, attach, probe_reading_of, reading_of
-from dti.attention.visibility import Sight, view_of
+from dti.attention.visibility import Bank, Sight, view_of
 from dti.model.frozen import States
 from dti.prompts.row import Layout, Row
 from dti.prompts.store import TokenIds
@@ -70,11 +70,11 @@ class CtrModel(nn.Module):
         """How many tokens a forward pass of the row computes."""
         return int(row.target_K.size) + (0 if self.sight.content == "frozen" else int(row.tokens_S.size))
 
-    def content_states(self, row: Row) -> list[tuple[Tensor, Tensor]]:
-        """Every layer's keys, as probes read them, and values of a row without probes, each (G, S, D)."""
+    def content_states(self, row: Row) -> list[Bank]:
+        """Every layer's keys, as probes read them, and values of a row without probes."""
         embedded = self._embedded(torch.from_numpy(row.tokens_S))
         reading = reading_of(view_of(row, self.sight), self.rope, self.backend, self._heads, embedded)
-        kept: list[tuple[Tensor, Tensor]] = []
+        kept: list[Bank] = []
         self._hidden(embedded, replace(reading, kept=kept))
         return kept
 

@@ -14,11 +14,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from dti.attention.visibility import Bank
 from dti.files import atomic_folder, read_json, write_json
 
 FILES = ("keys.bin", "values.bin")
-Layers = list[tuple[Tensor, Tensor]]
-"""Keys and values of every layer, each (G, S, D)."""
+Layers = list[Bank]
+"""Keys and values of every layer."""
 
 
 @dataclass(frozen=True)
@@ -49,12 +50,12 @@ class Slice:
     states: "States"
     place_S: Tensor
 
-    def layer(self, number: int) -> tuple[Tensor, Tensor]:
-        """One layer's keys as probes read them, and its values, both (G, S, D)."""
+    def layer(self, number: int) -> Bank:
+        """One layer's keys, as probes read them, and its values."""
         tables = (self.states.keys[number], self.states.values[number])
         shape = self.states.shape
         keys, values = (x.index_select(0, self.place_S).view(-1, shape.heads, shape.size) for x in tables)
-        return keys.transpose(0, 1), values.transpose(0, 1)
+        return Bank(keys.transpose(0, 1), values.transpose(0, 1))
 
 
 @dataclass(frozen=True)
@@ -84,10 +85,10 @@ def write_states(folder: Path, parts: Iterable[Layers], tokens: int) -> None:
         with (partial / FILES[0]).open("wb") as keys, (partial / FILES[1]).open("wb") as values:
             done = 0
             for layers in parts:
-                heads, count, size = layers[0][0].shape
-                shape = Shape(len(layers), tokens, heads, size, str(layers[0][0].dtype).removeprefix("torch."))
-                for number, pair in enumerate(layers):
-                    for handle, x_GSD in zip((keys, values), pair, strict=True):
+                heads, count, size = layers[0].k.shape
+                shape = Shape(len(layers), tokens, heads, size, str(layers[0].k.dtype).removeprefix("torch."))
+                for number, bank in enumerate(layers):
+                    for handle, x_GSD in ((keys, bank.k), (values, bank.v)):
                         handle.seek((number * tokens + done) * heads * size * x_GSD.element_size())
                         handle.write(_bytes(x_GSD.transpose(0, 1)))
                 done += count

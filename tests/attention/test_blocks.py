@@ -6,9 +6,9 @@ import torch
 from dti.attention.blocks import Blocks
 from dti.attention.forgetting import Forgetting
 from dti.attention.reference import Reference, slopes_of
-from dti.attention.visibility import Sight, view_of
+from dti.attention.visibility import Bank, Sight, view_of
 
-HEADS, WIDTH = 2, 8
+HEADS, GROUPS, WIDTH = 4, 2, 8
 SHAPES = [
     {"prompts": 1, "n": 1, "targets": 1, "longest": 1},
     {"prompts": 30, "n": 3, "targets": 1, "longest": 6},
@@ -21,13 +21,15 @@ SHAPES = [
 def attend(backend, view, forgets=False):
     """The output and the gradients of queries, content keys, keys, values and (where it forgets) initial values."""
     generator = torch.Generator().manual_seed(5)
-    total = view.content + view.probes
-    sizes = (total, view.content, total, total, total)[: 5 if forgets else 4]
-    inputs = [torch.randn(HEADS, size, WIDTH, generator=generator).double().requires_grad_() for size in sizes]
-    plan, (q, k_content, k, v), S = backend(view, HEADS, torch.device("cpu")), inputs[:4], view.content
-    v0 = inputs[4] if forgets else None
-    content = plan.content(q[:, :S], k_content, v[:, :S], v0[:, :S] if forgets else None, 0.3)
-    out = torch.cat([content, plan.probes(q[:, S:], k, v, v0, 0.3)], dim=1)
+    S, K = view.content, view.probes
+    shapes = [(HEADS, S + K), (GROUPS, S), (GROUPS, S), (GROUPS, S), (GROUPS, K), (GROUPS, K), (GROUPS, S)]
+    inputs = [torch.randn(*shape, WIDTH, generator=generator).double().requires_grad_() for shape in shapes]
+    q, k_content, k, v, k_own, v_own, v0 = inputs
+    initial = v0 if forgets else None
+    plan = backend(view, HEADS, torch.device("cpu"))
+    content = plan.content(q[:, :S], Bank(k_content, v, initial), 0.3)
+    out = torch.cat([content, plan.probes(q[:, S:], Bank(k, v, initial), Bank(k_own, v_own), 0.3)], dim=1)
+    inputs = inputs if forgets else inputs[:-1]
     weight = torch.randn(out.shape, generator=generator).double()
     return out, torch.autograd.grad((out * weight).sum(), inputs)
 
