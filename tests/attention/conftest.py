@@ -1,9 +1,12 @@
-"""Random rows, drawn prompt by prompt in plain Python."""
+"""Random rows, drawn prompt by prompt in plain Python, and what a backend makes of them."""
 
 import numpy as np
 import pytest
+import torch
 
 from dti.prompts.row import Row
+
+HEADS, WIDTH = 2, 8
 
 
 def _row(rng: np.random.Generator, prompts: int, n: int, targets: int, longest: int, profile: bool) -> Row:
@@ -43,3 +46,27 @@ def random_row():
         return _row(np.random.default_rng(seed), prompts, n, targets, longest, profile)
 
     return make
+
+
+def _attend(backend, view, forgets=False, device="cpu", dtype=torch.float64):
+    generator = torch.Generator().manual_seed(5)
+    total = view.content + view.probes
+    sizes = (total, view.content, total, total, total)[: 5 if forgets else 4]
+    drawn = [torch.randn(HEADS, size, WIDTH, generator=generator, dtype=torch.float64) for size in sizes]
+    inputs = [x.to(device, dtype).requires_grad_() for x in drawn]
+    plan, (q, k_content, k, v), S = backend(view, HEADS, torch.device(device)), inputs[:4], view.content
+    v0 = inputs[4] if forgets else None
+    content = plan.content(q[:, :S], k_content, v[:, :S], v0[:, :S] if forgets else None, 0.3)
+    out = torch.cat([content, plan.probes(q[:, S:], k, v, v0, 0.3)], dim=1)
+    weight = torch.randn(out.shape, generator=generator, dtype=torch.float64).to(device, dtype)
+    gradients = torch.autograd.grad((out * weight).sum(), inputs)
+    return out.detach().cpu().double(), [x.cpu().double() for x in gradients]
+
+
+@pytest.fixture
+def attend():
+    """``attend(backend, view, forgets=False, device="cpu", dtype=torch.float64) -> (output, gradients)``.
+
+    The gradients are those of queries, content keys, keys, values and (where it forgets) initial values.
+    """
+    return _attend

@@ -8,7 +8,6 @@ from dti.attention.forgetting import Forgetting
 from dti.attention.reference import Reference, slopes_of
 from dti.attention.visibility import Sight, view_of
 
-HEADS, WIDTH = 2, 8
 SHAPES = [
     {"prompts": 1, "n": 1, "targets": 1, "longest": 1},
     {"prompts": 30, "n": 3, "targets": 1, "longest": 6},
@@ -18,26 +17,12 @@ SHAPES = [
 ]
 
 
-def attend(backend, view, forgets=False):
-    """The output and the gradients of queries, content keys, keys, values and (where it forgets) initial values."""
-    generator = torch.Generator().manual_seed(5)
-    total = view.content + view.probes
-    sizes = (total, view.content, total, total, total)[: 5 if forgets else 4]
-    inputs = [torch.randn(HEADS, size, WIDTH, generator=generator).double().requires_grad_() for size in sizes]
-    plan, (q, k_content, k, v), S = backend(view, HEADS, torch.device("cpu")), inputs[:4], view.content
-    v0 = inputs[4] if forgets else None
-    content = plan.content(q[:, :S], k_content, v[:, :S], v0[:, :S] if forgets else None, 0.3)
-    out = torch.cat([content, plan.probes(q[:, S:], k, v, v0, 0.3)], dim=1)
-    weight = torch.randn(out.shape, generator=generator).double()
-    return out, torch.autograd.grad((out * weight).sum(), inputs)
-
-
 @pytest.mark.parametrize("profile", [False, True])
 @pytest.mark.parametrize("context", ["all", "label"])
 @pytest.mark.parametrize("position", ["rope", "alibi", "local"])
 @pytest.mark.parametrize("policy", ["window", "isolated"])
 @pytest.mark.parametrize("shape", range(len(SHAPES)))
-def test_blocks_equal_the_reference(random_row, shape, policy, position, context, profile):
+def test_blocks_equal_the_reference(random_row, attend, shape, policy, position, context, profile):
     row = random_row(shape, **SHAPES[shape], profile=profile)
     view = view_of(row, Sight(policy, position, context, SHAPES[shape]["n"]))
     expected, expected_gradients = attend(Reference, view)
@@ -51,7 +36,7 @@ def test_blocks_equal_the_reference(random_row, shape, policy, position, context
 @pytest.mark.parametrize("family", ["linear", "exponential", "step"])
 @pytest.mark.parametrize(("strength", "profile"), [(0.4, True), (1.0, False)])
 @pytest.mark.parametrize("shape", [1, 2, 4])
-def test_forgetting_blocks_equal_the_reference(random_row, shape, strength, profile, family, at):
+def test_forgetting_blocks_equal_the_reference(random_row, attend, shape, strength, profile, family, at):
     row = random_row(shape, **SHAPES[shape], profile=profile)
     forgetting = Forgetting(family, strength, at)
     view = view_of(row, Sight("window", "local", "all", SHAPES[shape]["n"], forgetting))
