@@ -133,7 +133,9 @@ class Attention(Section):
     content: Literal["trained", "frozen"] = Field(
         description="frozen: the adapter acts on probes alone, and the base model encodes every item once (unique only)"
     )
-    backend: Literal["reference", "blocks"] = Field(description="the attention code that runs")
+    backend: Literal["auto", "reference", "blocks", "flex"] = Field(
+        description="the attention code that runs; flex needs CUDA; auto takes flex there and blocks elsewhere"
+    )
 
     @model_validator(mode="after")
     def _shares(self) -> "Attention":

@@ -10,13 +10,19 @@ from transformers import AttentionInterface, PreTrainedModel
 
 from dti.attention.blocks import Blocks
 from dti.attention.families import check_family, norm_before_attention, rotates
+from dti.attention.flex import Flex, unsupported
 from dti.attention.reference import Reference
 from dti.attention.rope import UNTURNED, NeutralRotary, Rope, Table
 from dti.attention.visibility import Bank, View
 from dti.errors import DtiError
 
-Backend = Literal["reference", "blocks"]
-BACKENDS: dict[Backend, Callable[[View, int, torch.device], "Attend"]] = {"reference": Reference, "blocks": Blocks}
+Backend = Literal["reference", "blocks", "flex"]
+Choice = Backend | Literal["auto"]
+BACKENDS: dict[Backend, Callable[[View, int, torch.device], "Attend"]] = {
+    "reference": Reference,
+    "blocks": Blocks,
+    "flex": Flex,
+}
 LENGTH_DEPENDENT = ("dynamic", "longrope")
 
 
@@ -26,6 +32,23 @@ class Attend(Protocol):
     def content(self, q_HSD: Tensor, content: Bank, scale: float) -> Tensor: ...
 
     def probes(self, q_HKD: Tensor, content: Bank, own: Bank, scale: float) -> Tensor: ...
+
+
+def backend_of(choice: Choice, device: torch.device) -> Backend:
+    """The backend that ``attention.backend`` chooses for a model on this device; prints it.
+
+    ``auto`` takes flex where it runs, blocks elsewhere.
+
+    Raises:
+        DtiError: flex is chosen where it does not run.
+    """
+    reason = unsupported(device)
+    if choice == "flex" and reason is not None:
+        raise DtiError(f"attention.backend: flex does not run here: {reason}; set auto or blocks")
+    backend: Backend = choice if choice != "auto" else "blocks" if reason else "flex"
+    note = f" ({reason})" if choice == "auto" and reason and device.type == "cuda" else ""
+    print(f"attention: {backend}{note}", flush=True)
+    return backend
 
 
 class Given(Protocol):

@@ -11,7 +11,7 @@ from peft import PeftModel, set_peft_model_state_dict
 from safetensors.torch import load_file
 
 from dti.attention.forgetting import Forgetting
-from dti.attention.plugin import Backend
+from dti.attention.plugin import Choice, backend_of
 from dti.attention.visibility import Sight
 from dti.errors import DtiError
 from dti.files import atomic_folder, read_json, sha256_of
@@ -106,12 +106,13 @@ def weights_of(folder: Path, record: Record) -> Path:
     return file
 
 
-def load(folder: Path, backend: Backend, device: torch.device, layout: Layout = "stream") -> tuple[CtrModel, Record]:
+def load(folder: Path, choice: Choice, device: torch.device, layout: Layout = "stream") -> tuple[CtrModel, Record]:
     """Load an adapter for scoring, on a clean base where it is LoRA.
 
     Raises:
-        DtiError: the folder is incomplete, or its base model cannot be had.
+        DtiError: the folder is incomplete, its base model cannot be had, or the chosen backend does not run here.
     """
+    backend = backend_of(choice, device)
     record = read_record(folder)
     weights_of(folder, record)
     if record.tuning == "full":

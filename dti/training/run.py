@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from dti.attention.forgetting import Forgetting
+from dti.attention.plugin import backend_of
 from dti.attention.visibility import Sight
 from dti.errors import DtiError
 from dti.files import digest_of
@@ -71,16 +72,21 @@ def record_of(store: Store, params: Params) -> Record:
 
 
 def model_of(store: Store, params: Params, record: Record) -> CtrModel:
-    """The model to train, on its device, with its first weights."""
+    """The model to train, on its device, with its first weights.
+
+    Raises:
+        DtiError: there is no such device, or the attention's backend does not run on it.
+    """
     torch.manual_seed(params.train.seed)
-    meta = store.meta
+    meta, device = store.meta, device_of(params.train.device)
+    backend = backend_of(params.attention.backend, device)
     backbone = build(params.model, meta.vocabulary, meta.tokens.pad, meta.tokens.sum)
-    model = CtrModel(backbone, meta.tokens, record.sight, params.attention.backend, params.attention.layout)
+    model = CtrModel(backbone, meta.tokens, record.sight, backend, params.attention.layout)
     if params.train.init_from is not None:
         continue_from(Path(params.train.init_from), model, record, store.folder / "tokenizer")
     if params.train.activation_checkpointing:
         model.checkpoint_activations()
-    model.to(device_of(params.train.device))
+    model.to(device)
     give_states(model, store, params.train.tokens_per_pass, params.train.precision)
     return model
 

@@ -1,9 +1,13 @@
-"""Random rows, drawn prompt by prompt in plain Python."""
+"""Random rows, drawn prompt by prompt in plain Python, and what a backend makes of them."""
 
 import numpy as np
 import pytest
+import torch
 
+from dti.attention.visibility import Bank
 from dti.prompts.row import Row
+
+HEADS, GROUPS, WIDTH = 4, 2, 8
 
 
 def _row(rng: np.random.Generator, prompts: int, n: int, targets: int, longest: int, profile: bool) -> Row:
@@ -43,3 +47,29 @@ def random_row():
         return _row(np.random.default_rng(seed), prompts, n, targets, longest, profile)
 
     return make
+
+
+def _attend(backend, view, forgets=False, device="cpu", dtype=torch.float64):
+    generator = torch.Generator().manual_seed(5)
+    S, K = view.content, view.probes
+    shapes = [(HEADS, S + K), (GROUPS, S), (GROUPS, S), (GROUPS, S), (GROUPS, K), (GROUPS, K), (GROUPS, S)]
+    drawn = [torch.randn(*shape, WIDTH, generator=generator, dtype=torch.float64) for shape in shapes]
+    inputs = [x.to(device, dtype).requires_grad_() for x in (drawn if forgets else drawn[:-1])]
+    q, k_content, k, v, k_own, v_own = inputs[:6]
+    v0 = inputs[6] if forgets else None
+    plan = backend(view, HEADS, torch.device(device))
+    content = plan.content(q[:, :S], Bank(k_content, v, v0), 0.3)
+    out = torch.cat([content, plan.probes(q[:, S:], Bank(k, v, v0), Bank(k_own, v_own), 0.3)], dim=1)
+    weight = torch.randn(out.shape, generator=generator, dtype=torch.float64).to(device, dtype)
+    gradients = torch.autograd.grad((out * weight).sum(), inputs)
+    return out.detach().cpu().double(), [x.cpu().double() for x in gradients]
+
+
+@pytest.fixture
+def attend():
+    """``attend(backend, view, forgets=False, device="cpu", dtype=torch.float64) -> (output, gradients)``.
+
+    The gradients are those of queries, of content's keys as content and as probes read them, of its values, of the
+    probes' keys and values, and (where it forgets) of initial values.
+    """
+    return _attend

@@ -6,9 +6,8 @@ import torch
 from dti.attention.blocks import Blocks
 from dti.attention.forgetting import Forgetting
 from dti.attention.reference import Reference, slopes_of
-from dti.attention.visibility import Bank, Sight, view_of
+from dti.attention.visibility import Sight, view_of
 
-HEADS, GROUPS, WIDTH = 4, 2, 8
 SHAPES = [
     {"prompts": 1, "n": 1, "targets": 1, "longest": 1},
     {"prompts": 30, "n": 3, "targets": 1, "longest": 6},
@@ -18,28 +17,12 @@ SHAPES = [
 ]
 
 
-def attend(backend, view, forgets=False):
-    """The output and the gradients of queries, content keys, keys, values and (where it forgets) initial values."""
-    generator = torch.Generator().manual_seed(5)
-    S, K = view.content, view.probes
-    shapes = [(HEADS, S + K), (GROUPS, S), (GROUPS, S), (GROUPS, S), (GROUPS, K), (GROUPS, K), (GROUPS, S)]
-    inputs = [torch.randn(*shape, WIDTH, generator=generator).double().requires_grad_() for shape in shapes]
-    q, k_content, k, v, k_own, v_own, v0 = inputs
-    initial = v0 if forgets else None
-    plan = backend(view, HEADS, torch.device("cpu"))
-    content = plan.content(q[:, :S], Bank(k_content, v, initial), 0.3)
-    out = torch.cat([content, plan.probes(q[:, S:], Bank(k, v, initial), Bank(k_own, v_own), 0.3)], dim=1)
-    inputs = inputs if forgets else inputs[:-1]
-    weight = torch.randn(out.shape, generator=generator).double()
-    return out, torch.autograd.grad((out * weight).sum(), inputs)
-
-
 @pytest.mark.parametrize("profile", [False, True])
 @pytest.mark.parametrize("context", ["all", "label"])
 @pytest.mark.parametrize("position", ["rope", "alibi", "local"])
 @pytest.mark.parametrize("policy", ["window", "isolated"])
 @pytest.mark.parametrize("shape", range(len(SHAPES)))
-def test_blocks_equal_the_reference(random_row, shape, policy, position, context, profile):
+def test_blocks_equal_the_reference(random_row, attend, shape, policy, position, context, profile):
     row = random_row(shape, **SHAPES[shape], profile=profile)
     view = view_of(row, Sight(policy, position, context, SHAPES[shape]["n"]))
     expected, expected_gradients = attend(Reference, view)
@@ -53,7 +36,7 @@ def test_blocks_equal_the_reference(random_row, shape, policy, position, context
 @pytest.mark.parametrize("family", ["linear", "exponential", "step"])
 @pytest.mark.parametrize(("strength", "profile"), [(0.4, True), (1.0, False)])
 @pytest.mark.parametrize("shape", [1, 2, 4])
-def test_forgetting_blocks_equal_the_reference(random_row, shape, strength, profile, family, at):
+def test_forgetting_blocks_equal_the_reference(random_row, attend, shape, strength, profile, family, at):
     row = random_row(shape, **SHAPES[shape], profile=profile)
     forgetting = Forgetting(family, strength, at)
     view = view_of(row, Sight("window", "local", "all", SHAPES[shape]["n"], forgetting))
