@@ -5,6 +5,7 @@ A cell is a whole set of parameters. A configuration is a cell without its seed 
 
 import copy
 import json
+import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -85,6 +86,23 @@ def flatten(parameters: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     for key, value in parameters.items():
         flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
     return flat
+
+
+def filled(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters with environment variables put in: results then name ``$MODELS/x`` and no place of one machine.
+
+    Raises:
+        DtiError: a variable is not set.
+    """
+    full: dict[str, Any] = {}
+    for key, value in parameters.items():
+        if isinstance(value, Mapping):
+            full[key] = filled(value)
+            continue
+        full[key] = os.path.expandvars(value) if isinstance(value, str) else value
+        if isinstance(value, str) and (unset := re.search(r"\$\{?[A-Za-z_]\w*\}?", full[key])):
+            raise DtiError(f"{key}: {value!r}: the environment variable {unset[0]} is not set")
+    return full
 
 
 def without(parameters: Mapping[str, Any], *names: str) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from dti.errors import DtiError
 from dti.home import ROOT
 from dti.progress import clock
-from dti.sweep.grid import Cell, Grid
+from dti.sweep.grid import Cell, Grid, filled
 from dti.sweep.results import check_results, code_of, place_of, write_result
 from dti.sweep.workspace import Workspace
 
@@ -110,7 +110,7 @@ def _try(sweep: Sweep, cell: Cell, outcome: Outcome) -> None:
 
 def _run(sweep: Sweep, cell: Cell, workspace: Workspace) -> None:
     code = code_of(sweep.root)
-    workspace.make(cell.parameters)
+    workspace.make(filled(cell.parameters))
     workspace.run([TARGET], {"OMP_NUM_THREADS": str(sweep.grid.threads)})
     write_result(place_of(sweep.results, cell), sweep.grid, cell, workspace.folder, code)
     workspace.remove()

@@ -161,7 +161,7 @@ def report(model: CtrModel, record: Record, trainer: Trainer) -> dict[str, objec
     state = trainer.state
     best = state.history[trainer.best_epoch - 1]
     return {
-        "backbone": record.backbone,
+        "backbone": Path(record.backbone).name if Path(record.backbone).exists() else record.backbone,
         "backbone_weights": record.backbone_weights,
         "training_hours": state.hours,
         "wait_hours": state.wait / 3600,

@@ -3,7 +3,7 @@ import yaml
 
 from dti.errors import DtiError
 from dti.home import ROOT
-from dti.sweep.grid import Grid, expand, load_grid
+from dti.sweep.grid import Grid, expand, filled, load_grid
 
 BASE = yaml.safe_load((ROOT / "params.yaml").read_text())
 
@@ -112,3 +112,12 @@ def test_a_grid_that_is_missing_or_no_yaml(tmp_path):
     refused(tmp_path / "grid.yaml", "not found")
     (tmp_path / "grid.yaml").write_text("a: [")
     refused(tmp_path / "grid.yaml", "no valid YAML")
+
+
+def test_environment_variables_are_put_in_for_the_run_alone(monkeypatch):
+    monkeypatch.setenv("MODELS", "/somewhere")
+    parameters = {"model": {"backbone": "$MODELS/small", "lora": {"r": 4}}, "name": "a"}
+    assert filled(parameters) == {"model": {"backbone": "/somewhere/small", "lora": {"r": 4}}, "name": "a"}
+    monkeypatch.delenv("MODELS")
+    with pytest.raises(DtiError, match=r"backbone: '\$MODELS/small': the environment variable \$MODELS is not set"):
+        filled(parameters)
