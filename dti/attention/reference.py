@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor
 
-from dti.attention.visibility import Bank, View, content_mask_of, listing_of
+from dti.attention.masks import content_mask_of, listing_of
+from dti.attention.visibility import Bank, View
 
 
 def slopes_of(heads: int) -> Tensor:

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from dti.attention.visibility import Sight, listing_of, mask_of, view_of
+from dti.attention.masks import listing_of, mask_of
+from dti.attention.visibility import Sight, view_of
 from dti.prompts.row import Row
 
 

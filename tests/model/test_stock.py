@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from dti.attention.families import FAMILIES, REFUSED
+from dti.attention.masks import mask_of
 from dti.attention.plugin import attach
-from dti.attention.visibility import mask_of, view_of
+from dti.attention.visibility import view_of
 from dti.errors import DtiError
 from dti.prompts.build import build_row
 from dti.prompts.packing import stream_prompts

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from dti.attention.families import FAMILIES
-from dti.attention.visibility import Sight, mask_of, view_of
+from dti.attention.masks import mask_of
+from dti.attention.visibility import Sight, view_of
 from dti.model.scoring import logits_of
 from dti.prompts.build import build_row
 from dti.prompts.packing import recut, serving_prompts, stream_prompts
