@@ -17,8 +17,8 @@ from dti.attention.visibility import Bank, View
 
 
 def _block_size(reach: int) -> int:
-    """Queries per block: small where reading is short, 256 for whole windows (docs/log.md)."""
-    return 256 if reach > 128 else 64 if reach > 32 else 32
+    """Queries per block: small where reading is short, 256 where it is very long (docs/log.md)."""
+    return 256 if reach > 384 else 64 if reach > 32 else 32
 
 
 class Blocks:
