@@ -120,6 +120,9 @@ class Attention(Section):
         description="content reads its n preceding interactions, or its own alone"
     )
     probe_position: Literal["rope", "alibi", "local"] = Field(description="how a probe sees distance")
+    slopes: Literal["fixed", "learned"] = Field(
+        description="how fast what a probe reads fades with distance: ALiBi's slopes, or learned per layer and head"
+    )
     context: Literal["all", "label"] = Field(
         description="what a probe reads of a context interaction: all its tokens, or its label token"
     )
@@ -150,6 +153,14 @@ class Attention(Section):
             )
         if self.content == "frozen" and self.layout == "stream":
             raise ValueError("attention.content frozen reads the catalogue's states; set attention.layout unique")
+        return self
+
+    @model_validator(mode="after")
+    def _fades(self) -> "Attention":
+        if self.slopes == "learned" and self.probe_position == "rope":
+            raise ValueError("attention.slopes learned has no meaning for probe_position rope, which has no bias")
+        if self.slopes == "learned" and self.backend == "flex":
+            raise ValueError("attention.slopes learned does not run on flex; set attention.backend blocks")
         return self
 
     @model_validator(mode="after")

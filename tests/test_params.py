@@ -80,6 +80,8 @@ def test_a_profile_with_rope_probes_needs_sliding_windows():
             "layout unique cannot serve probe_position rope: an item",
         ),
         ({"content": "frozen"}, "content frozen reads the catalogue's states; set attention.layout unique"),
+        ({"slopes": "learned", "probe_position": "rope"}, "slopes learned has no meaning for probe_position rope"),
+        ({"slopes": "learned", "backend": "flex"}, "slopes learned does not run on flex; set attention.backend blocks"),
         ({"content": "frozen", "layout": "unique"}, "content frozen needs model.tuning lora"),
     ],
 )

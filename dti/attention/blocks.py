@@ -37,9 +37,9 @@ class Blocks:
         k, *banks = (_each_head(x, self.heads) for x in (content.k, *wanted) if x is not None)
         return self._content(q_HSD, k, banks, scale)
 
-    def probes(self, q_HKD: Tensor, content: Bank, own: Bank, scale: float) -> Tensor:
+    def probes(self, q_HKD: Tensor, content: Bank, own: Bank, scale: float, slopes_H: Tensor | None = None) -> Tensor:
         """Attend from probes to content and themselves; arguments and result as in ``Reference``."""
-        return self._plan.attend(q_HKD, content, own, scale)
+        return self._plan.attend(q_HKD, content, own, scale, slopes_H)
 
     @cached_property
     def mask_G1CW(self) -> Tensor:

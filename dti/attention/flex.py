@@ -81,8 +81,14 @@ class Flex:
         k, v = self._banks(content.map(lambda x: F.pad(x, padding)), self.view.content_alpha)
         return self._content.attend(q_HSD, k, v, scale)
 
-    def probes(self, q_HKD: Tensor, content: Bank, own: Bank, scale: float) -> Tensor:
-        """Attend from probes to content and themselves; arguments and result as in ``Reference``."""
+    def probes(self, q_HKD: Tensor, content: Bank, own: Bank, scale: float, slopes_H: Tensor | None = None) -> Tensor:
+        """Attend from probes to content and themselves; arguments and result as in ``Reference``.
+
+        Raises:
+            NotImplementedError: slopes are learned; gradients of tables that the kernel captures are not to be trusted.
+        """
+        if slopes_H is not None:
+            raise NotImplementedError("flex has no learned slopes")
         plan, keys_L = self._probes
         k, v = torch.cat([content.k, own.k], dim=1), torch.cat([content.v, own.v], dim=1)
         v0 = None if content.v0 is None else torch.cat([content.v0, own.v], dim=1)  # a probe never forgets itself

@@ -1,6 +1,6 @@
 """Attention as stock Hugging Face models call it: registered as ``dti`` at transformers' own extension point."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
 
@@ -31,7 +31,9 @@ class Attend(Protocol):
 
     def content(self, q_HSD: Tensor, content: Bank, scale: float) -> Tensor: ...
 
-    def probes(self, q_HKD: Tensor, content: Bank, own: Bank, scale: float) -> Tensor: ...
+    def probes(
+        self, q_HKD: Tensor, content: Bank, own: Bank, scale: float, slopes_H: Tensor | None = None
+    ) -> Tensor: ...
 
 
 def backend_of(choice: Choice, device: torch.device) -> Backend:
@@ -71,6 +73,7 @@ class Reading:
         initial: the embeddings of all tokens, (1, T, width), where states are reset towards them; else None.
         given: the content's keys and values, where the pass holds probes alone.
         kept: receives every layer's keys, as probes read them, and values, where they are wanted.
+        slopes: each layer's learned slopes of the bias, (H,); None: ALiBi's own.
     """
 
     content: int
@@ -81,6 +84,7 @@ class Reading:
     initial: Tensor | None
     given: Given | None = None
     kept: list[Bank] | None = None
+    slopes: Sequence[Tensor] | None = None
 
 
 def reading_of(view: View, rope: Rope, backend: Backend, heads: int, embedded: Tensor) -> Reading:
@@ -151,7 +155,8 @@ def dti_attention(
         parts.append(reading.attend.content(q_HSD, content._replace(k=k_GSD), scaling))
     if S < T:
         read = content if reading.given is None else reading.given.layer(module.layer_idx)
-        parts.append(reading.attend.probes(q_HKD, read, own, scaling))
+        slopes_H = None if reading.slopes is None else reading.slopes[module.layer_idx]
+        parts.append(reading.attend.probes(q_HKD, read, own, scaling, slopes_H))
     return torch.cat(parts, dim=1).transpose(0, 1).unsqueeze(0).contiguous(), None
 
 

@@ -25,13 +25,21 @@ class Part:
 
     Attributes:
         keys: places of content tokens: (J, W) where a block shares them, (J, B, W) where each probe has its own.
-        bias_JHBW: float32, -inf where a key may not be read.
+        hidden_JBW: 0 where a key may be read, -inf elsewhere, float32.
+        distance_JBW: in interactions, at least 0; None where distance carries no bias.
         alpha: how much each probe forgets of each, (J, 1, 1, B, W); None where probes do not forget.
     """
 
     keys: Tensor
-    bias_JHBW: Tensor
+    hidden_JBW: Tensor
+    distance_JBW: Tensor | None
     alpha: Tensor | None
+
+    def bias(self, slopes_H: Tensor) -> Tensor:
+        """The bias of each pair, (J, H, B, W)."""
+        if self.distance_JBW is None:
+            return self.hidden_JBW[:, None].expand(-1, slopes_H.numel(), -1, -1)
+        return self.hidden_JBW[:, None] - slopes_H[:, None, None] * self.distance_JBW[:, None]
 
 
 class ProbePlan:
@@ -42,16 +50,20 @@ class ProbePlan:
         self.blocks = -(-view.probes // PROBES_PER_BLOCK)
         # The last block's padding repeats the last probe; its results are dropped.
         place_JB = torch.arange(self.blocks * PROBES_PER_BLOCK).clamp(max=view.probes - 1).view(self.blocks, -1)
-        self.parts = [_part(view, segment, place_JB, heads, device) for segment in view.segments]
+        self.parts = [_part(view, segment, place_JB, device) for segment in view.segments]
+        slopes_H = slopes_of(heads).float().to(device)
+        self.biases = [part.bias(slopes_H) for part in self.parts]
 
-    def attend(self, q_HKD: Tensor, content: Bank, own: Bank, scale: float) -> Tensor:
+    def attend(self, q_HKD: Tensor, content: Bank, own: Bank, scale: float, slopes_H: Tensor | None) -> Tensor:
         """Attend; arguments and result as in ``Reference.probes``."""
         heads = content.k.shape[0]
         q_JGXBD = self._blocked(q_HKD, heads) * scale
         own_k, own_v = (self._blocked(x, heads) for x in (own.k, own.v))
         keys = (_gather(content.k, part.keys) for part in self.parts)
-        biases = (part.bias_JHBW.unflatten(1, (heads, -1)) for part in self.parts)
-        scores = [_wide(_score(q_JGXBD, k)) + bias for k, bias in zip(keys, biases, strict=True)]
+        biases = self.biases if slopes_H is None else [part.bias(slopes_H) for part in self.parts]
+        scores = [
+            _wide(_score(q_JGXBD, k)) + bias.unflatten(1, (heads, -1)) for k, bias in zip(keys, biases, strict=True)
+        ]
         scores.append(_wide((q_JGXBD * own_k).sum(-1, keepdim=True)))
         weights = torch.cat(scores, dim=-1).softmax(dim=-1).to(own_v.dtype)
         *weights, own_weight = weights.split([score.shape[-1] for score in scores], dim=-1)
@@ -101,8 +113,8 @@ def _gather(x_GSD: Tensor, places: Tensor) -> Tensor:
     return rows.unflatten(1, (x_GSD.shape[0], -1)).unflatten(0, places.shape).movedim(-2, 1)
 
 
-def _part(view: View, segment: Segment, place_JB: Tensor, heads: int, device: torch.device) -> Part:
-    """Plan one segment; biases carry ALiBi where the view has it."""
+def _part(view: View, segment: Segment, place_JB: Tensor, device: torch.device) -> Part:
+    """Plan one segment."""
     listed, mask_JBW = _listed(segment, place_JB)
     last = max(segment.keys_N.numel() - 1, 0)
     listed = listed.clamp(max=last)
@@ -111,14 +123,12 @@ def _part(view: View, segment: Segment, place_JB: Tensor, heads: int, device: to
     else:
         keys, order = segment.keys_N[listed], segment.order_N[listed]
     distance_JBW = view.target_K[place_JB][:, :, None] - (order if order.ndim == 3 else order[:, None, :])
-    bias_JHBW = torch.zeros(heads, 1, 1)
-    if view.biased:
-        bias_JHBW = -slopes_of(heads).float()[:, None, None] * distance_JBW.clamp(min=0)[:, None]
-    bias_JHBW = torch.where(mask_JBW[:, None], bias_JHBW, -torch.inf)
+    hidden_JBW = torch.zeros(mask_JBW.shape).masked_fill_(~mask_JBW, -torch.inf).to(device)
+    biased = distance_JBW.clamp(min=0).float().to(device) if view.biased else None
     alpha = None
     if view.probe_alpha is not None:
         alpha = view.probe_alpha.float()[distance_JBW.clamp(0, view.probe_alpha.numel() - 1)][:, None, None].to(device)
-    return Part(keys.to(device), bias_JHBW.to(device), alpha)
+    return Part(keys.to(device), hidden_JBW, biased, alpha)
 
 
 def _listed(segment: Segment, place_JB: Tensor) -> tuple[Tensor, Tensor]:

@@ -34,7 +34,7 @@ class Reference:
         alpha_SS = _by_distance(self.view.content_alpha, order_S[:, None] - order_S)
         return _mix(q_HSD, _each_head(content, self.heads), bias_SS, alpha_SS, scale)
 
-    def probes(self, q_HKD: Tensor, content: Bank, own: Bank, scale: float) -> Tensor:
+    def probes(self, q_HKD: Tensor, content: Bank, own: Bank, scale: float, slopes_H: Tensor | None = None) -> Tensor:
         """Attend from probes to content and to themselves.
 
         Args:
@@ -42,6 +42,7 @@ class Reference:
             content: the content's keys and values.
             own: the probes' own; queries and keys are rotated as probes read them.
             scale: factor of the scores.
+            slopes_H: the layer's slopes of the bias; None: ALiBi's own.
 
         Returns:
             (H, K, D), as for content.
@@ -51,7 +52,8 @@ class Reference:
         distance_KL = self.view.target_K[:, None] - listing.order_L
         bias_HKL = torch.zeros(self.heads, 1, 1, dtype=torch.float64)
         if self.view.biased:
-            bias_HKL = -slopes_of(self.heads)[:, None, None] * distance_KL.clamp(min=0)
+            slopes_H = slopes_of(self.heads) if slopes_H is None else slopes_H.double().cpu()
+            bias_HKL = -slopes_H[:, None, None] * distance_KL.clamp(min=0)
         bias_HKL = _hidden(bias_HKL, listing.readable_KL).to(self.device)
         alpha_KL = _by_distance(self.view.probe_alpha, distance_KL)
         k, v = torch.cat([content.k, own.k], dim=1), torch.cat([content.v, own.v], dim=1)

@@ -18,6 +18,7 @@ Policy = Literal["window", "isolated"]
 ProbePosition = Literal["rope", "alibi", "local"]
 Context = Literal["all", "label"]
 Content = Literal["trained", "frozen"]
+Slopes = Literal["fixed", "learned"]
 
 FOREVER_NEAR = 2**31
 """The order of prefix tokens: no probe is ever behind it, so their distance is 0 and they carry no bias."""
@@ -32,6 +33,7 @@ class Sight:
             many interactions back.
         forgetting: how leaked states are reset; None: not at all.
         content: whether the adapter acts on content, too, or on probes alone (``frozen``).
+        slopes: whether the slopes of the bias by distance are ALiBi's own or learned, for each layer and head.
     """
 
     policy: Policy
@@ -40,6 +42,7 @@ class Sight:
     n: int
     forgetting: Forgetting | None = None
     content: Content = "trained"
+    slopes: Slopes = "fixed"
 
 
 class Bank(NamedTuple):

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import torch
 from peft import PeftModel, set_peft_model_state_dict
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from dti.attention.forgetting import Forgetting
 from dti.attention.plugin import Choice, backend_of
@@ -22,6 +22,7 @@ from dti.prompts.row import Layout
 from dti.prompts.store import TokenIds
 
 RECORD = "dti.json"
+SLOPES = "slopes.safetensors"
 FORMAT = 1
 COMPARED = (
     "backbone",
@@ -72,6 +73,8 @@ def save(folder: Path, model: CtrModel, record: Record, tokenizer: Path) -> None
         else:
             model.backbone.save_pretrained(partial, safe_serialization=True, save_embedding_layers=False)
             (partial / "README.md").unlink()  # peft's empty form of a model card
+        if model.slopes is not None:
+            save_file({str(i): slopes.detach().cpu() for i, slopes in enumerate(model.slopes)}, partial / SLOPES)
         for file in partial.glob("*.safetensors"):
             file.chmod(0o644)  # safetensors makes files for the owner alone; a server may run as somebody else
         shutil.copytree(tokenizer, partial / "tokenizer")
@@ -120,8 +123,17 @@ def load(folder: Path, choice: Choice, device: torch.device, layout: Layout = "s
     else:
         base = pretrained(record.backbone, record.revision)
         backbone = PeftModel.from_pretrained(base, str(folder), use_safetensors=True)
-    model = CtrModel(backbone, record.tokens, record.sight, backend, layout).to(device)
-    return model.eval(), record
+    model = CtrModel(backbone, record.tokens, record.sight, backend, layout)
+    _load_slopes(folder, model)
+    return model.to(device).eval(), record
+
+
+def _load_slopes(folder: Path, model: CtrModel) -> None:
+    if model.slopes is None:
+        return
+    if not (folder / SLOPES).is_file():
+        raise DtiError(f"{folder / SLOPES}: not found; make it with `dvc repro train`")
+    model.slopes.load_state_dict(load_file(folder / SLOPES))
 
 
 def continue_from(folder: Path, model: CtrModel, record: Record, tokenizer: Path) -> None:
@@ -139,6 +151,7 @@ def continue_from(folder: Path, model: CtrModel, record: Record, tokenizer: Path
             )
     if sha256_of(folder / "tokenizer" / "tokenizer.json") != sha256_of(tokenizer / "tokenizer.json"):
         raise DtiError(f"train.init_from: {folder} has another tokenizer than the packed data; run `dvc repro pack`")
+    _load_slopes(folder, model)
     weights = load_file(weights_of(folder, earlier))
     if record.tuning == "lora":
         set_peft_model_state_dict(model.backbone, weights)

@@ -8,7 +8,9 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from dti.attention.plugin import Backend, Reading, attach, probe_reading_of, reading_of
+from dti.attention.reference import slopes_of
 from dti.attention.visibility import Bank, Sight, view_of
+from dti.errors import DtiError
 from dti.model.frozen import States
 from dti.prompts.row import Layout, Row
 from dti.prompts.store import TokenIds
@@ -24,7 +26,11 @@ class CtrModel(nn.Module):
         backend: which attention code runs.
         layout: how its rows are to be laid out.
 
+    Raises:
+        DtiError: the backbone's family is not supported, or the backend cannot read in this way.
+
     Attributes:
+        slopes: each layer's slopes of the bias by distance, where they are learned.
         states: the catalogue's keys and values, which ``content: frozen`` needs before the first forward pass.
     """
 
@@ -36,6 +42,7 @@ class CtrModel(nn.Module):
         self.tokens, self.sight, self.backend, self.layout = tokens, sight, backend, layout
         self.rope = attach(self.stock)
         self.states: States | None = None
+        self.slopes = self._first_slopes() if sight.slopes == "learned" else None
 
     @property
     def stock(self) -> PreTrainedModel:
@@ -91,6 +98,12 @@ class CtrModel(nn.Module):
         view = view_of(row, self.sight)
         return self._hidden(embedded, probe_reading_of(view, self.rope, self.backend, self._heads, embedded, given))
 
+    def _first_slopes(self) -> nn.ParameterList:
+        if self.backend == "flex":
+            raise DtiError("attention.slopes: learned slopes do not run on flex; set attention.backend blocks")
+        layers = self.stock.config.num_hidden_layers
+        return nn.ParameterList(nn.Parameter(slopes_of(self._heads).float()) for _ in range(layers))
+
     @property
     def _heads(self) -> int:
         return int(self.stock.config.num_attention_heads)
@@ -100,6 +113,7 @@ class CtrModel(nn.Module):
 
     def _hidden(self, embedded_1TD: Tensor, reading: Reading) -> Tensor:
         decoder = self.stock.get_decoder()
+        reading = replace(reading, slopes=None if self.slopes is None else list(self.slopes))
         return decoder(inputs_embeds=embedded_1TD, reading=reading, use_cache=False).last_hidden_state[0]
 
     def _logits(self, hidden_KD: Tensor) -> Tensor:

@@ -42,7 +42,15 @@ def sight_of(attention: Attention, n: int) -> Sight:
     """How a model with these parameters reads n context interactions."""
     reset = attention.reset
     forgetting = Forgetting(reset.family, reset.strength, reset.at) if attention.leakage == "reset" else None
-    return Sight(attention.policy, attention.probe_position, attention.context, n, forgetting, attention.content)
+    return Sight(
+        policy=attention.policy,
+        probe_position=attention.probe_position,
+        context=attention.context,
+        n=n,
+        forgetting=forgetting,
+        content=attention.content,
+        slopes=attention.slopes,
+    )
 
 
 def record_of(store: Store, params: Params) -> Record:

@@ -30,9 +30,9 @@ def base(request, tmp_path, backbone):
 
 @pytest.fixture
 def saved(tmp_path, base, store):
-    """``saved(tuning)``: an adapter's folder and its model."""
+    """``saved(tuning, sight=...)``: an adapter's folder and its model."""
 
-    def make(tuning):
+    def make(tuning, sight=SIGHT):
         model = pretrained(str(base), None)
         if tuning == "lora":
             model = with_lora(model, Lora(r=4, alpha=8, dropout=0.0), store.meta.tokens.sum)
@@ -41,14 +41,18 @@ def saved(tmp_path, base, store):
                 for parameter in model.parameters():
                     if parameter.requires_grad:
                         parameter.add_(0.1 * torch.randn_like(parameter))
-        ctr = CtrModel(model, store.meta.tokens, SIGHT, "blocks").eval()
+        ctr = CtrModel(model, store.meta.tokens, sight, "blocks").eval()
+        if ctr.slopes is not None:
+            with torch.no_grad():
+                for number, slopes in enumerate(ctr.slopes):
+                    slopes.add_(0.1 * number)
         meta = store.meta
         settings = (
             str(base),
             None,
             tuning,
             {"r": 4},
-            SIGHT,
+            sight,
             meta.tokens,
             "binary",
             False,
@@ -63,12 +67,14 @@ def saved(tmp_path, base, store):
     return make
 
 
+@pytest.mark.parametrize("sight", [SIGHT, Sight("isolated", "local", "label", 3, slopes="learned")])
 @pytest.mark.parametrize("tuning", ["full", "lora"])
-def test_a_saved_adapter_scores_the_same(saved, store, tuning):
-    folder, model = saved(tuning)
+def test_a_saved_adapter_scores_the_same(saved, store, tuning, sight):
+    folder, model = saved(tuning, sight)
     prompts = stream_prompts(store, "train", "all")
     loaded, record = load(folder, "blocks", CPU)
-    assert record.sight == SIGHT
+    assert record.sight == sight
+    assert (folder / "slopes.safetensors").is_file() == (sight.slopes == "learned")
     np.testing.assert_array_equal(
         logits_of(loaded, store, prompts, 10_000, "loaded"), logits_of(model, store, prompts, 10_000, "saved")
     )

@@ -9,6 +9,7 @@ import torch
 from dti.attention.families import FAMILIES
 from dti.attention.masks import mask_of
 from dti.attention.visibility import Sight, view_of
+from dti.errors import DtiError
 from dti.model.scoring import logits_of
 from dti.prompts.build import build_row
 from dti.prompts.packing import recut, serving_prompts, stream_prompts
@@ -121,3 +122,33 @@ def test_unique_is_refused_where_states_depend_on_what_stands_before(ctr_model, 
     row = build_unique(store, stream_prompts(store, "train", "all"))
     with pytest.raises(ValueError, match="unique layout needs policy isolated and probe_position alibi or local"):
         ctr_model(**sight)(row)
+
+
+@pytest.mark.parametrize("position", ["alibi", "local"])
+def test_learned_slopes_begin_as_alibis_and_get_the_references_gradients(ctr_model, store, position):
+    sight = {"probe_position": position, "context": "label", "slopes": "learned"}
+    prompts = stream_prompts(store, "train", "all")
+    fixed = ctr_model(probe_position=position)
+    with torch.no_grad():
+        start = fixed(build_row(store, prompts))
+        torch.testing.assert_close(ctr_model(**sight)(build_row(store, prompts)), start, atol=1e-5, rtol=1e-5)
+    results = []
+    for backend, build in (("reference", build_row), ("blocks", build_row), ("blocks", build_unique)):
+        model = ctr_model(backend=backend, **sight).double()
+        with torch.no_grad():
+            for slopes in model.slopes:
+                slopes.mul_(torch.tensor([1.0, -0.5, 3.0, 0.2]))
+        results.append(gradients(model, build(store, prompts)))
+    (expected, wanted), *others = results
+    assert (expected - start).abs().max() > 1e-3
+    assert {"slopes.0", "slopes.1"} < wanted.keys()
+    for found, given in others:
+        torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
+        assert given.keys() == wanted.keys()
+        for name, gradient in given.items():
+            torch.testing.assert_close(gradient, wanted[name], atol=1e-6, rtol=1e-4, msg=name)
+
+
+def test_learned_slopes_do_not_run_on_flex(ctr_model):
+    with pytest.raises(DtiError, match="learned slopes do not run on flex"):
+        ctr_model(backend="flex", slopes="learned")
