@@ -153,11 +153,14 @@ class Copy:
         self.output = done.stdout + done.stderr
         return done.returncode
 
-    def repro(self, **changes):
+    def set(self, **changes):
         path = self.folder / "params.yaml"
         content = yaml.safe_load(path.read_text())
         merge(content, changes)
         path.write_text(yaml.safe_dump(content, sort_keys=False))
+
+    def repro(self, **changes):
+        self.set(**changes)
         assert self.run("dvc", "repro") == 0, self.output
         return re.findall(r"Running stage '(?:data/dvc.yaml:)?(\S+)'", self.output)
 

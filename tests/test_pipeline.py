@@ -43,6 +43,17 @@ def test_a_second_run_only_finds_its_record(project, first):
     assert project.report("metrics") == before
 
 
+def test_the_unique_layout_gives_the_same_model_for_fewer_tokens(project, first):
+    before, tokens = project.report("metrics"), project.report("train")["train_tokens"]
+    assert project.repro(attention={"layout": "unique"}) == ["train", "evaluate", "track"]
+    after = project.report("metrics")
+    assert abs(after["auc"] - before["auc"]) < 1e-4
+    assert abs(after["log_loss"] - before["log_loss"]) < 1e-4
+    assert project.report("train")["train_tokens"] < tokens
+    assert max(project.report("parity")["max_abs_logit_gap"].values()) < 1e-5
+    project.set(attention={"layout": "stream"})
+
+
 def test_another_k_runs_pack_and_later_stages(project, first):
     assert project.repro(pack={"k": 1}) == ["pack", "train", "evaluate", "track"]
     assert project.report("metrics")["paradigm"] == "sliding"

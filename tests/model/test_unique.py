@@ -94,10 +94,12 @@ def test_an_item_with_two_labels_keeps_them_blind_to_each_other(make_store):
     assert view.position_S.tolist() == [-1, 0, 0, -1, 0]
 
 
-def test_what_a_target_may_not_read_leaves_its_logit_as_it_is(ctr_model, store):
+@pytest.mark.parametrize("backend", ["reference", "blocks"])
+@pytest.mark.parametrize("context", ["all", "label"])
+def test_what_a_target_may_not_read_leaves_its_logit_as_it_is(ctr_model, store, context, backend):
     """Bitwise, as the shapes stay: the own label, an interaction older than n, anything later."""
     for layout, build in (("stream", build_row), ("unique", build_unique)):
-        model = ctr_model(layers=3, context="label")
+        model = ctr_model(layers=3, context=context, backend=backend)
         row = build(store, stream_prompts(store, "train", "all"))
         tokens = model.tokens
         with torch.no_grad():
