@@ -2,8 +2,11 @@
 
 import hashlib
 import json
+import os
+import shutil
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 
 import torch
 
@@ -17,6 +20,8 @@ from dti.prompts.store import Store
 
 CODE = ("attention", "model")
 ADAPTER = ("lora_", "trainable_tokens")
+KEPT = 3
+"""Catalogues that stay on disk: gigabytes each."""
 
 
 def give_states(model: CtrModel, store: Store, tokens_per_pass: int, precision: str) -> None:
@@ -35,9 +40,18 @@ def give_states(model: CtrModel, store: Store, tokens_per_pass: int, precision: 
     if not folder.is_dir():
         parts = compute(model, store.catalogue, tokens_per_pass, precision)
         write_states(folder, parts, store.catalogue.size)
+    os.utime(folder)
+    _prune(folder.parent)
     model.states = read_states(folder, model.device)
     shape = model.states.shape
     print(f"catalogue: {shape.tokens:,} tokens, {shape.bytes / 2**20:,.1f} MiB of keys and values in {folder}")
+
+
+def _prune(folder: Path) -> None:
+    """Keep the last used catalogues; a process that has mapped another one keeps what it mapped."""
+    used = sorted(folder.glob("[!.]*"), key=lambda path: path.stat().st_mtime)
+    for old in used[:-KEPT]:
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def key_of(model: CtrModel, catalogue: Catalogue, precision: str) -> str:

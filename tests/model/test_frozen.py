@@ -1,5 +1,6 @@
 """Frozen content: the base model's states, computed once, read by probes that the adapter acts on."""
 
+import os
 from dataclasses import replace
 
 import numpy as np
@@ -119,7 +120,7 @@ def test_states_are_kept_and_made_anew_for_another_base(backbone, store, monkeyp
     other = lora_model(backbone, store)
     with torch.no_grad():
         other.stock.get_decoder().layers[0].self_attn.v_proj.base_layer.weight.mul_(1.01)
-    with pytest.raises(Exception, match="shape.json"):
+    with pytest.raises(OSError, match="No such file"):
         catalogue.give_states(other, store, 40, "fp32")
     assert computed == [1]
 
@@ -138,3 +139,12 @@ def test_half_precision_states_take_half_the_space(backbone, store):
     catalogue.give_states(model, store, 40, "fp32")
     expected = torch.from_numpy(logits_of(model, store, stream_prompts(store, "train", "all"), 10_000, "test"))
     assert torch.corrcoef(torch.stack([found.double(), expected]))[0, 1] > 0.98
+
+
+def test_the_last_used_catalogues_are_kept(tmp_path):
+    for number in range(5):
+        (tmp_path / str(number)).mkdir()
+        os.utime(tmp_path / str(number), (number, 100 - number))
+    (tmp_path / ".5.1.partial").mkdir()
+    catalogue._prune(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".5.1.partial", "0", "1", "2"]
