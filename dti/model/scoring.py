@@ -1,5 +1,7 @@
 """Scores of prompts, pass by pass."""
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 
@@ -10,18 +12,31 @@ from dti.prompts.packing import Prompts
 from dti.prompts.store import Store
 
 
-def logits_of(model: CtrModel, store: Store, prompts: Prompts, tokens_per_pass: int, what: str) -> np.ndarray:
+def logits_of(
+    model: CtrModel,
+    store: Store,
+    prompts: Prompts,
+    tokens_per_pass: int,
+    what: str,
+    stop: Callable[[], bool] = lambda: False,
+) -> np.ndarray:
     """The logit of every target, float64, in the order of ``prompts`` and of the targets in each.
 
     Args:
         tokens_per_pass: content tokens of one forward pass, at most.
         what: the progress line's subject.
+        stop: asked before each pass.
+
+    Raises:
+        KeyboardInterrupt: ``stop`` said so.
     """
     was_training = model.training
     model.eval()
     parts = []
     with torch.no_grad(), Progress(what, int(prompts.targets.sum()), "targets") as progress:
         for row in rows(store, prompts, tokens_per_pass, model.layout):
+            if stop():
+                raise KeyboardInterrupt
             parts.append(model(row).double().cpu().numpy())
             progress.advance(parts[-1].size)
     model.train(was_training)

@@ -49,6 +49,7 @@ class Trainer:
         self.state, self.best = checkpoint.restore(model, self.optimiser)
         self.steps_per_epoch = -(-int(work.training.targets.sum()) // params.targets_per_step)
         self.saved = time.monotonic()
+        self.stop: Callable[[], bool] = lambda: False
 
     def run(self) -> State:
         """Train to the end, or until validation stops improving; the model then holds the best weights.
@@ -58,6 +59,7 @@ class Trainer:
             DtiError: the loss is not finite.
         """
         with stop_requests() as stop:
+            self.stop = stop
             while not self._finished():
                 self._epoch(stop)
                 self._save()
@@ -169,7 +171,8 @@ class Trainer:
         prompts, store = self.work.validation, self.work.store
         if prompts is None:
             return None, None
-        score = probability(logits_of(self.model, store, prompts, self.params.tokens_per_pass, "validation"))
+        tokens = self.params.tokens_per_pass
+        score = probability(logits_of(self.model, store, prompts, tokens, "validation", self.stop))
         answer = answers_of(store, prompts)
         auc = float(roc_auc_score(answer, score)) if 0 < answer.mean() < 1 else None
         return auc, float(log_loss(answer, score, labels=[0, 1]))

@@ -60,8 +60,11 @@ class Project:
         """Finished epochs, as the checkpoint says; -1 without one."""
         if self.checkpoint is None:
             return -1
-        with safe_open(self.checkpoint, framework="pt") as handle:
-            return json.loads(handle.metadata()["state"])["epoch"]
+        try:
+            with safe_open(self.checkpoint, framework="pt") as handle:
+                return json.loads(handle.metadata()["state"])["epoch"]
+        except (OSError, RuntimeError):  # the next checkpoint has just taken its place
+            return -1
 
     @property
     def checkpoint(self):

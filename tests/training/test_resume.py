@@ -8,6 +8,8 @@ import pytest
 from safetensors.torch import load_file
 
 from dti.errors import DtiError
+from dti.model.scoring import logits_of
+from dti.training import trainer
 
 
 def wait_for_checkpoint(project, process, epochs=0):
@@ -53,6 +55,25 @@ def test_a_stopped_run_resumes_to_the_same_weights(project, never_killed, name, 
     assert all(report[name] == whole[name] for name in ("steps", "train_tokens", "best_epoch", "valid_auc"))
     curves = [(p.folder / "reports" / "history.csv").read_text().splitlines() for p in (stopped, never_killed)]
     assert [line.split(",")[:3] for line in curves[0]] == [line.split(",")[:3] for line in curves[1]]
+
+
+def test_a_stop_request_does_not_wait_for_the_end_of_validation(project, never_killed, monkeypatch):
+    stopped = project("validating")
+    scored = []
+
+    def asked(model, store, prompts, tokens, what, stop):
+        os.kill(os.getpid(), signal.SIGTERM)
+        scored.append(logits_of(model, store, prompts, tokens, what, stop))
+
+    monkeypatch.setattr(trainer, "logits_of", asked)
+    with pytest.raises(KeyboardInterrupt):
+        stopped.train_here(monkeypatch)
+    assert scored == []
+    assert stopped.epochs_done == 0, "validation has not ended, and is made again"
+    monkeypatch.setattr(trainer, "logits_of", logits_of)
+    stopped.train_here(monkeypatch)
+    assert stopped.report()["resumed"] == 1
+    assert same_weights(stopped, never_killed)
 
 
 def test_a_second_process_on_the_same_run_is_refused(project, monkeypatch):
