@@ -1,8 +1,12 @@
 """Where a model runs."""
 
+import ctypes
+
 import torch
 
 from dti.errors import DtiError
+
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # malloc.h
 
 
 def device_of(name: str) -> torch.device:
@@ -14,7 +18,18 @@ def device_of(name: str) -> torch.device:
     if name == "cuda" and not torch.cuda.is_available():
         raise DtiError("train.device: cuda, but this machine has no usable GPU; set auto or cpu")
     if name == "cpu" or not torch.cuda.is_available():
+        keep_freed_memory()
         return torch.device("cpu")
     # Its backward pass gives NaN for masked rows on H100 since torch 2.11 (pytorch issue 196678).
     torch.backends.cuda.enable_cudnn_sdp(False)
     return torch.device("cuda")
+
+
+def keep_freed_memory() -> bool:
+    """Let glibc keep freed blocks for the next tensors; returns whether it does (other C libraries cannot).
+
+    It would map each large tensor anew and clear every page of it: up to 40 % of a process's time (docs/log.md). The
+    process keeps its peak memory until it ends.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    return mallopt is not None and bool(mallopt(M_MMAP_MAX, 0)) and bool(mallopt(M_TRIM_THRESHOLD, -1))
