@@ -1,0 +1,112 @@
+"""What training one target costs in floating-point operations: in closed form, and counted from rows.
+
+A token costs ``6 N`` in full training and ``4 N`` with LoRA (N: weights of the decoder's matrices; a frozen matrix
+needs no gradient of its own). A pair of a query and a key that it reads costs ``12 L W`` (L layers, W the width of all
+query heads): ``4 W`` forward for score and value, twice that backward. Embeddings, the two-row head, norms, softmax,
+the adapter's own matrices and the optimiser are left out. A kernel that computes pairs only to mask them does more.
+
+n: the context; k: targets of a prompt; c: content tokens of an interaction, of which c - 1 are text and one its label.
+Users are taken to have n interactions before each prompt; profiles are left out.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from dti.attention.visibility import Sight, view_of
+from dti.prompts.row import Row
+from dti.prompts.store import Targets
+
+Tuning = Literal["full", "lora"]
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A Llama's shape; ``vocabulary`` None is the store's (two rows of the head alone are ever computed)."""
+
+    layers: int
+    width: int
+    heads: int
+    kv_heads: int
+    ffn: int
+    vocabulary: int | None = None
+
+    @property
+    def weights(self) -> int:
+        """N: weights of the decoder's matrices."""
+        projections = 2 * self.width**2 + 2 * self.width**2 * self.kv_heads // self.heads
+        return self.layers * (projections + 3 * self.width * self.ffn)
+
+
+@dataclass(frozen=True)
+class Work:
+    """Tokens, and pairs of a query and a key that it reads."""
+
+    tokens: float
+    pairs: float
+
+    def __add__(self, other: "Work") -> "Work":
+        return Work(self.tokens + other.tokens, self.pairs + other.pairs)
+
+    def flops(self, shape: Shape, tuning: Tuning) -> float:
+        """``(6 or 4) N tokens + 12 L W pairs``."""
+        linear = (6 if tuning == "full" else 4) * shape.weights
+        return linear * self.tokens + 12 * shape.layers * shape.width * self.pairs
+
+
+def probe_pairs(n: int, c: float, context: str) -> float:
+    """What a probe reads: the context's tokens (``n c``) or labels (``n``), its item's text, itself."""
+    return n * (c if context == "all" else 1) + (c - 1) + 1
+
+
+def window(n: int, k: Targets, c: float, context: str) -> Work:
+    """A prompt of n + k interactions whose content reads n interactions back, and its own causally; per target.
+
+    Tokens: ``((n + k) c - 1) / k + 1``; nobody reads the last label, and it is left out. Pairs of content, with
+    ``m = n + k - 1``: ``(sum over i = 0 .. m of min(i, n) c^2 + c (c + 1) / 2) - (n + 1) c``, over k; the last term is
+    the missing label's. For k = all, the limit of long histories: ``c + 1`` tokens and ``n c^2 + c (c + 1) / 2`` pairs.
+    """
+    own, probe = c * (c + 1) / 2, Work(1, probe_pairs(n, c, context))
+    if k == "all":
+        return Work(c, n * c**2 + own) + probe
+    reached = n * (n - 1) / 2 + k * n  # the sum of min(i, n)
+    pairs = reached * c**2 + (n + k) * own - (n + 1) * c
+    return Work(((n + k) * c - 1) / k, pairs / k) + probe
+
+
+def isolated(n: int, k: Targets, c: float, context: str) -> Work:
+    """The same prompt where content reads its own interaction alone; per target.
+
+    Pairs of content: ``((n + k) c (c + 1) / 2 - c) / k``; for k = all ``c (c + 1) / 2``.
+    """
+    own, probe = c * (c + 1) / 2, Work(1, probe_pairs(n, c, context))
+    if k == "all":
+        return Work(c, own) + probe
+    return Work(((n + k) * c - 1) / k, ((n + k) * own - c) / k) + probe
+
+
+def unique(n: int, c: float, context: str, distinct: float, labels: float) -> Work:
+    """Each distinct item of a step encoded once; per target.
+
+    Tokens: ``d (c - 1 + a) + 1``. Pairs of content: ``d ((c - 1) c / 2 + a c)``: a label reads its text and itself.
+
+    Args:
+        distinct: d, distinct items per target of the step.
+        labels: a, the label tokens behind each.
+    """
+    content = Work(distinct * (c - 1 + labels), distinct * ((c - 1) * c / 2 + labels * c))
+    return content + Work(1, probe_pairs(n, c, context))
+
+
+def frozen(n: int, c: float, context: str) -> Work:
+    """Content whose states are kept: the probe alone; per target."""
+    return Work(1, probe_pairs(n, c, context))
+
+
+def counted(row: Row, sight: Sight) -> Work:
+    """The tokens and pairs that training on a row takes, counted from what each token may read."""
+    view = view_of(row, sight)
+    pairs = sum(int((s.high_K - s.low_K).clamp(min=0).sum()) for s in view.segments) + view.probes
+    if sight.content == "frozen":
+        return Work(view.probes, pairs)
+    pairs += int((view.stop_S - view.start_S).clamp(min=0).sum()) + view.content
+    return Work(view.content + view.probes, pairs)

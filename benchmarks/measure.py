@@ -1,0 +1,213 @@
+"""The rows of the benchmark, the models that they train, and whole optimiser steps with a clock."""
+
+import os
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from benchmarks.flops import Shape, Tuning, Work, counted
+from benchmarks.workloads import model_of
+from dti.attention.plugin import backend_of
+from dti.attention.visibility import Content, Context, Policy, ProbePosition, Sight
+from dti.model.backbone import with_lora
+from dti.model.catalogue import give_states
+from dti.model.ctr import CtrModel
+from dti.params import Lora, Train
+from dti.prompts.batching import epoch_steps, rows
+from dti.prompts.build import interactions_of
+from dti.prompts.packing import Prompts, stream_prompts
+from dti.prompts.row import Layout, Row
+from dti.prompts.store import Store, Targets
+from dti.training.checkpoint import trained_weights
+from dti.training.schedule import optimiser_of
+
+CUT = 8
+"""A step of a prompt of k targets holds at least this many, so that cuts at its ends do not count."""
+
+
+@dataclass(frozen=True)
+class Paradigm:
+    """A row of the benchmark: how prompts are cut, laid out and read, and what is trained."""
+
+    name: str
+    k: Targets
+    targets: int
+    tuning: Tuning
+    policy: Policy
+    probe_position: ProbePosition
+    context: Context
+    layout: Layout = "stream"
+    content: Content = "trained"
+
+    @property
+    def key(self) -> str:
+        """Names the row among all of a run."""
+        return f"{self.name} k={self.k} {self.targets} {self.tuning}".replace(" ", "-")
+
+    def sight(self, n: int) -> Sight:
+        """How the model reads."""
+        return Sight(self.policy, self.probe_position, self.context, n, content=self.content)
+
+    def piece(self, targets_per_second: float, seconds: float) -> int:
+        """Targets of a timed step: all of them, or what the time allows where that changes no rate.
+
+        The rate of a sliding window does not depend on the step, nor does that of prompts that are short beside it.
+        What shares items or holds whole users is timed at its full step.
+        """
+        if self.k == "all" or self.layout == "unique":
+            return self.targets
+        return min(self.targets, max(int(targets_per_second * seconds), CUT * self.k))
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one timed step took.
+
+    Attributes:
+        seconds: rows built, forward, backward, clipped, weights updated.
+        work: tokens and pairs, counted.
+        distinct: distinct items among its interactions.
+        texts, labels: encoded texts, and the label tokens behind them.
+        peak: bytes of GPU memory at most; 0 on the CPU.
+    """
+
+    targets: int
+    seconds: float
+    work: Work
+    distinct: int
+    texts: int
+    labels: int
+    peak: int
+
+
+@dataclass
+class Bench:
+    """A store and one model per tuning, which all rows of that tuning share: the same weights and optimiser.
+
+    Attributes:
+        catalogue: what computing the states of frozen content took; empty without such a row.
+    """
+
+    store: Store
+    shape: Shape
+    params: Train
+    lora: Lora
+    device: torch.device
+    models: dict[Tuning, CtrModel] = field(default_factory=dict)
+    optimisers: dict[Tuning, torch.optim.Optimizer] = field(default_factory=dict)
+    catalogue: dict[str, float] = field(default_factory=dict)
+
+    def prepare(self, paradigms: Sequence[Paradigm]) -> None:
+        """Make the models, and the states that frozen content needs, in a temporary home."""
+        backend = backend_of("auto", self.device)
+        for tuning in dict.fromkeys(p.tuning for p in paradigms):
+            stock = model_of(self.shape, self.store, self.device)
+            tokens = self.store.meta.tokens
+            backbone = with_lora(stock, self.lora, tokens.sum) if tuning == "lora" else stock
+            first = next(p for p in paradigms if p.tuning == tuning)
+            model = CtrModel(backbone, tokens, first.sight(self.store.meta.n), backend).to(self.device)
+            if self.params.activation_checkpointing:
+                model.checkpoint_activations()
+            self.models[tuning] = model
+            self.optimisers[tuning] = optimiser_of(trained_weights(model).values(), self.params)
+        for paradigm in [p for p in paradigms if p.content == "frozen"][:1]:
+            self._catalogue(paradigm)
+
+    def model(self, paradigm: Paradigm) -> CtrModel:
+        """The model, set to read and to be fed in this way."""
+        model = self.models[paradigm.tuning]
+        model.sight, model.layout = paradigm.sight(self.store.meta.n), paradigm.layout
+        return model.train()
+
+    def steps(self, paradigm: Paradigm, targets: int) -> Iterator[Prompts]:
+        """Steps of exactly so many targets, epoch after epoch; one of all targets where the store has no more."""
+        prompts = stream_prompts(self.store, "train", paradigm.k)
+        targets, epoch = min(targets, int(prompts.targets.sum())), 0
+        while True:
+            for step in epoch_steps(self.store, prompts, targets, (self.params.seed, epoch)):
+                if step.targets.sum() == targets:
+                    yield step
+            epoch += 1
+
+    def step(self, paradigm: Paradigm, prompts: Prompts) -> Step:
+        """One whole step with a clock; what is counted is counted behind it."""
+        model = self.model(paradigm)
+        weights, optimiser = list(trained_weights(model).values()), self.optimisers[paradigm.tuning]
+        self._settle()
+        began = time.perf_counter()
+        batch = list(rows(self.store, prompts, self.params.tokens_per_pass, paradigm.layout))
+        for row in batch:
+            self._backward(model, row, int(prompts.targets.sum()))
+        norm = float(torch.nn.utils.clip_grad_norm_(weights, self.params.clip))
+        optimiser.step()
+        optimiser.zero_grad(set_to_none=True)
+        peak = self._settle()
+        seconds = time.perf_counter() - began
+        if not np.isfinite(norm):
+            raise ValueError(f"{paradigm.key}: the gradient's norm is {norm}")
+        return self._counted(model.sight, prompts, batch, seconds, peak)
+
+    def _backward(self, model: CtrModel, row: Row, count: int) -> None:
+        """As the trainer does it, the loss fetched included."""
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.params.precision == "bf16"):
+            logits = model(row)
+        answers = torch.from_numpy(row.answer_K).to(self.device, logits.dtype)
+        loss = F.binary_cross_entropy_with_logits(logits, answers, reduction="sum") / count
+        loss.backward()
+        loss.item()
+
+    def _settle(self) -> int:
+        """Wait for the GPU; returns its peak since the last time, and begins anew."""
+        if self.device.type != "cuda":
+            return 0
+        torch.cuda.synchronize()
+        peak = int(torch.cuda.max_memory_allocated())
+        torch.cuda.reset_peak_memory_stats()
+        return peak
+
+    def _counted(self, sight: Sight, prompts: Prompts, batch: list[Row], seconds: float, peak: int) -> Step:
+        work = sum((counted(row, sight) for row in batch), Work(0, 0))
+        return Step(
+            targets=int(prompts.targets.sum()),
+            seconds=seconds,
+            work=work,
+            distinct=int(np.unique(interactions_of(self.store, prompts).item_M).size),
+            texts=sum(row.start_E.size for row in batch),
+            labels=sum(int((row.stop_E - row.text_stop_E).sum()) for row in batch),
+            peak=peak,
+        )
+
+    def _catalogue(self, paradigm: Paradigm) -> None:
+        model = self.model(paradigm)
+        began = time.perf_counter()
+        with temporary_home():
+            give_states(model, self.store, self.params.tokens_per_pass, self.params.precision)
+        self._settle()
+        assert model.states is not None
+        shape = model.states.shape
+        self.catalogue = {"seconds": time.perf_counter() - began, "tokens": shape.tokens, "bytes": shape.bytes}
+
+
+@contextmanager
+def temporary_home() -> Iterator[None]:
+    """``DTI_HOME`` is a folder that goes away; what is mapped from it stays readable."""
+    before = os.environ.get("DTI_HOME")
+    with tempfile.TemporaryDirectory(prefix="dti-paradigms-") as name:
+        os.environ["DTI_HOME"] = name
+        try:
+            yield
+        finally:
+            os.environ.pop("DTI_HOME") if before is None else os.environ.update(DTI_HOME=before)
+
+
+def resident_peak() -> int:
+    """Bytes of this process's resident memory at most (Linux); ``ru_maxrss`` would count the parent's before exec."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))

@@ -1,0 +1,249 @@
+"""Training speed side by side: the sliding window, streams, and isolated content, on one machine.
+
+    python benchmarks/paradigms.py --quick                  # four rows, minutes on a CPU
+    python benchmarks/paradigms.py --packed data/packed --json result.json --plot result.png
+    python benchmarks/paradigms.py --size 1b --precision bf16        # one GPU
+    python benchmarks/paradigms.py --table a.json b.json    # results of earlier runs, as printed
+
+Rows: `sliding` (a prompt per target, window policy with RoPE: the paper's baseline), `window` (streams of k, ALiBi),
+`isolated` (streams of whole users, label context), `unique` (each distinct item of a pass once, at each of --targets),
+`frozen` (LoRA on probes alone; computing the catalogue's states is timed apart, in no step). All rows of a tuning train
+the same randomly initialised Llama with the same optimiser, types and data; `ratio` compares with the sliding window of
+the same tuning. Without --packed the store is synthetic, of ml-1m's shape. Sizes above tiny train LoRA alone.
+
+targets/s counts whole optimiser steps: rows built, forward, backward, gradients clipped, weights updated. Warm-up steps
+come first; then the rows take turns, one step each a round, and the median and extremes of the rounds are reported.
+Rows that name no step size of their own take the first of --targets. The rate of a sliding window, and of prompts short
+beside the step, does not depend on the step's size, so their timed steps are as small as --seconds asks for.
+
+The cost model is benchmarks/flops.py: `FLOP bound` is its ratio for mean texts and full contexts, `reached` the
+measured ratio's share of it. On CUDA, MFU = (6 N (full) or 4 N (LoRA) x tokens + 12 L W x pairs read) per second, all
+counted from the rows, / --peak; and GiB is the peak of allocated memory, of which the weights of all models are part.
+On a CPU one process cannot tell its rows apart: --memory runs a step of each in a process of its own (the interpreter,
+the store, and for `frozen` the making of the states included).
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))  # run as a script, from any folder
+
+from benchmarks.flops import Tuning  # noqa: E402
+from benchmarks.measure import Bench, Paradigm, Step, resident_peak  # noqa: E402
+from benchmarks.outcome import KS, Result, compare, draw, result_of, table  # noqa: E402
+from benchmarks.workloads import SIZES, content_per_interaction, one_user, synthetic_store  # noqa: E402
+from dti.errors import DtiError  # noqa: E402
+from dti.files import read_json, write_json  # noqa: E402
+from dti.model.device import device_of  # noqa: E402
+from dti.params import load_params  # noqa: E402
+from dti.prompts.packing import stream_prompts  # noqa: E402
+from dti.prompts.store import Store  # noqa: E402
+
+PASS = {"tiny": 32_768, "135m": 16_384, "1b": 8_192, "8b": 4_096}
+"""Content tokens of a forward pass, by size; all rows of a run have the same."""
+
+
+def rows_of(tuning: Tuning, targets: Sequence[int]) -> Iterator[Paradigm]:
+    """Every row of one tuning."""
+    first = targets[0]
+    yield Paradigm("sliding", 1, first, tuning, "window", "rope", "all")
+    for k in KS[1:]:
+        yield Paradigm("window", k, first, tuning, "window", "alibi", "all")
+    yield Paradigm("isolated", "all", first, tuning, "isolated", "local", "label")
+    for step in targets:
+        yield Paradigm("unique", "all", step, tuning, "isolated", "local", "label", "unique")
+    for step in targets if tuning == "lora" else ():
+        yield Paradigm("frozen", "all", step, tuning, "isolated", "local", "label", "unique", "frozen")
+
+
+def paradigms_of(size: str, targets: Sequence[int], quick: bool) -> list[Paradigm]:
+    """The rows of a run: all with LoRA, or, for tiny, full training and the two that show what frozen content gains."""
+    if size != "tiny":
+        rows = list(rows_of("lora", targets))
+    else:
+        rows = [*rows_of("full", targets), *(p for p in rows_of("lora", targets) if p.name in ("sliding", "frozen"))]
+    if not quick:
+        return rows
+    return [p for p in rows if p.tuning == rows[0].tuning and (p.k in (1, 50) or p.name in ("isolated", "unique"))]
+
+
+def warmed(bench: Bench, paradigm: Paradigm, warmup: int, seconds: float) -> int:
+    """Warm up, and find how many targets a timed step shall hold: each step's rate decides the size of the next."""
+    piece = paradigm.piece(0, seconds)
+    for _ in range(warmup):
+        step = bench.step(paradigm, next(bench.steps(paradigm, piece)))
+        piece = paradigm.piece(step.targets / step.seconds, seconds)
+    return piece
+
+
+def measure(bench: Bench, paradigms: Sequence[Paradigm], given: argparse.Namespace) -> list[Result]:
+    """All rows, warmed up, then in turns."""
+    pieces = [warmed(bench, p, given.warmup, given.seconds) for p in paradigms]
+    feeds = [bench.steps(p, piece) for p, piece in zip(paradigms, pieces, strict=True)]
+    steps: list[list[Step]] = [[] for _ in paradigms]
+    for number in range(given.rounds):
+        for paradigm, feed, taken in zip(paradigms, feeds, steps, strict=True):
+            taken.append(bench.step(paradigm, next(feed)))
+        print(f"round {number + 1}/{given.rounds}", file=sys.stderr, flush=True)
+    n, c = bench.store.meta.n, content_per_interaction(bench.store)
+    results = [result_of(p, taken, bench.shape, n, c) for p, taken in zip(paradigms, steps, strict=True)]
+    compare(results)
+    for result in results if bench.device.type == "cuda" else ():
+        result["mfu"] = result["flops_per_target"] * result["targets_per_second"] / given.peak
+    return results
+
+
+def history(bench: Bench, paradigms: Sequence[Paradigm], lengths: Sequence[int], rounds: int) -> list[Result]:
+    """What training on all targets of one user costs, by the length of its history."""
+    chosen = [p for p in paradigms if p.name in ("sliding", "isolated") and p.tuning == paradigms[0].tuning]
+    points = []
+    for number, length in enumerate(lengths):
+        alone = replace(bench, store=one_user(bench.store, length))
+        untimed = int(number == 0 or bench.device.type == "cuda")  # there, new lengths may compile anew
+        for paradigm in chosen:
+            prompts = stream_prompts(alone.store, "train", paradigm.k)
+            steps = [alone.step(paradigm, prompts) for _ in range(untimed + rounds)][untimed:]
+            seconds = [step.seconds for step in steps]
+            facts = {"interactions": length, "name": paradigm.name, "targets": steps[0].targets}
+            cost = {"tokens": int(steps[0].work.tokens), "seconds": median(seconds)}
+            points.append(facts | cost | {"low": min(seconds), "high": max(seconds)})
+    return points
+
+
+def bench_of(given: argparse.Namespace, paradigms: Sequence[Paradigm]) -> Bench:
+    """The store, the models and how they are trained."""
+    torch.manual_seed(1)
+    store = Store.open(given.packed) if given.packed else synthetic_store(given.n)
+    if store.meta.counts.train == 0:
+        raise DtiError(f"{given.packed}: no training targets")
+    params = load_params(ROOT / "params.yaml")
+    changes = {
+        "precision": given.precision,
+        "tokens_per_pass": given.tokens_per_pass or PASS[given.size],
+        "activation_checkpointing": given.activation_checkpointing,
+    }
+    train = params.train.model_copy(update=changes)
+    bench = Bench(store, SIZES[given.size], train, params.model.lora, device_of(given.device))
+    bench.prepare(paradigms)
+    return bench
+
+
+def setup_of(bench: Bench, given: argparse.Namespace) -> dict[str, Any]:
+    """What the numbers were measured with."""
+    cuda = bench.device.type == "cuda"
+    return {
+        "size": given.size,
+        "weights": bench.shape.weights,
+        "data": bench.store.meta.title,
+        "n": bench.store.meta.n,
+        "c": round(content_per_interaction(bench.store), 3),
+        "precision": given.precision,
+        "tokens_per_pass": bench.params.tokens_per_pass,
+        "device": torch.cuda.get_device_name() if cuda else f"cpu, {torch.get_num_threads()} threads",
+        "attention": next(iter(bench.models.values())).backend,
+        "torch": torch.__version__,
+        "rounds": given.rounds,
+    }
+
+
+def add_memory(results: list[Result], paradigms: Sequence[Paradigm], arguments: Sequence[str]) -> None:
+    """Each row's resident peak, from a step in a process of its own with the same arguments."""
+    for result, paradigm in zip(results, paradigms, strict=True):
+        child = [sys.executable, __file__, *arguments, "--child", paradigm.key, str(result["timed_targets"])]
+        done = subprocess.run(child, stdout=subprocess.PIPE, text=True, check=True)
+        result["peak_bytes"] = int(done.stdout.split()[-1])
+
+
+def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The command line, with defaults that depend on other arguments filled in."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="four rows, small steps, no history curve")
+    parser.add_argument("--packed", type=Path, help="a packed store, which has its own n; default: a synthetic one")
+    parser.add_argument("--size", choices=SIZES, default="tiny")
+    parser.add_argument("--n", type=int, default=20, help="context of the synthetic store")
+    parser.add_argument("--targets", type=int, nargs="+", help="targets per step (default 1000 4000 16000; quick 1000)")
+    parser.add_argument("--rounds", type=int, help="timed steps of each row (default 5; quick 3)")
+    parser.add_argument("--warmup", type=int, help="untimed steps of each row before (default 2; on CUDA 4)")
+    parser.add_argument("--seconds", type=float, help="length of a timed step that may be cut (default 10; quick 3)")
+    parser.add_argument("--history", type=int, nargs="*", help="history lengths (default 50 ... 800; quick none)")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    parser.add_argument("--precision", choices=("fp32", "bf16"), help="default fp32; on CUDA bf16")
+    parser.add_argument("--tokens-per-pass", type=int, help="content tokens of a forward pass (default by size)")
+    parser.add_argument("--activation-checkpointing", action="store_true", help="less memory, more time")
+    parser.add_argument("--memory", action="store_true", help="CPU: measure each row's memory in a process of its own")
+    parser.add_argument("--peak", type=float, default=989e12, help="the GPU's FLOP/s for MFU (default: H100, bf16)")
+    parser.add_argument("--json", type=Path, help="where to write the result")
+    parser.add_argument("--plot", type=Path, help="where to draw it, a PNG file")
+    parser.add_argument("--table", type=Path, nargs="+", help="print earlier results and measure nothing")
+    parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
+    given = parser.parse_args(arguments)
+    given.arguments = sys.argv[1:] if arguments is None else list(arguments)
+    cuda = given.device != "cpu" and torch.cuda.is_available()
+    quick = {"targets": [1_000], "rounds": 3, "seconds": 3.0, "history": []}
+    usual = {"targets": [1_000, 4_000, 16_000], "rounds": 5, "seconds": 10.0, "history": [50, 100, 200, 400, 800]}
+    rest = {"warmup": 4 if cuda else 2, "precision": "bf16" if cuda else "fp32"}
+    for name, value in ((quick if given.quick else usual) | rest).items():
+        if getattr(given, name) is None:
+            setattr(given, name, value)
+    if min(given.rounds, given.warmup, given.n, *given.targets) < 1 or min(given.history, default=6) < 6:
+        parser.error("counts must be at least 1, histories at least 6 (their first five interactions are no targets)")
+    return given
+
+
+def run(given: argparse.Namespace) -> Result:
+    """Measure, print, and write what is asked for."""
+    paradigms = paradigms_of(given.size, given.targets, given.quick)
+    bench = bench_of(given, paradigms)
+    results = measure(bench, paradigms, given)
+    if given.memory and bench.device.type == "cpu":
+        add_memory(results, paradigms, given.arguments)
+    content = {
+        "setup": setup_of(bench, given),
+        "rows": results,
+        "catalogue": bench.catalogue,
+        "history": history(bench, paradigms, given.history, min(2, given.rounds)) if given.history else [],
+    }
+    if given.json:
+        write_json(given.json, content)
+    if given.plot:
+        draw(given.plot, content, bench.shape)
+    print(table(content))
+    return content
+
+
+def child(given: argparse.Namespace) -> None:
+    """One step of one row; prints the bytes of resident memory that this process needed."""
+    key, targets = given.child
+    paradigm = next(p for p in paradigms_of(given.size, given.targets, given.quick) if p.key == key)
+    bench = bench_of(given, [paradigm])
+    bench.step(paradigm, next(bench.steps(paradigm, int(targets))))
+    print(resident_peak())
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Do what the command line asks for."""
+    given = parsed(arguments)
+    try:
+        if given.table:
+            print("\n\n".join(table(read_json(path)) for path in given.table))
+        elif given.child:
+            child(given)
+        else:
+            run(given)
+    except DtiError as error:
+        sys.exit(f"ERROR: {error}")
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    main()

@@ -1,0 +1,156 @@
+"""The benchmark's FLOPs, its synthetic store, and the form of its results; no speed is asserted."""
+
+import math
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+import pytest
+
+from benchmarks import flops, outcome, paradigms
+from benchmarks.flops import Shape, Work
+from benchmarks.workloads import SIZES, content_per_interaction, model_of, one_user, shard_of, synthetic_store
+from dti.attention.masks import content_mask_of, listing_of
+from dti.attention.visibility import Sight, view_of
+from dti.files import read_json
+from dti.model.device import device_of
+from dti.prompts.build import build_row
+from dti.prompts.packing import stream_prompts
+from dti.prompts.unique import build_unique
+
+MICRO = Shape(1, 16, 2, 1, 32)
+N, TEXT = 5, 3
+
+
+@pytest.fixture
+def row():
+    """``row(k, layout)``: one prompt of k targets with n = 5 contexts; all texts have three tokens."""
+
+    def make(k, layout):
+        store = synthetic_store(N, users=1, items=4)
+        items, labels = np.arange(N + k) % 4, np.arange(N + k) % 3 == 0
+        shard = shard_of(items, labels.astype(int), [N + k], store.meta.tokens)
+        texts = {"item_tokens": np.arange(4 * TEXT, dtype=np.int32) + 5, "item_offsets": np.arange(5) * TEXT}
+        store = replace(store, shards=[shard], **texts)
+        prompts = stream_prompts(store, "train", k)
+        assert len(prompts) == 1
+        return build_row(store, prompts) if layout == "stream" else build_unique(store, prompts)
+
+    return make
+
+
+@pytest.mark.parametrize("context", ["all", "label"])
+@pytest.mark.parametrize("k", [1, 2, 7])
+@pytest.mark.parametrize("way", ["window", "isolated", "unique", "frozen"])
+def test_closed_form_equals_counted_pairs_and_masks(row, way, k, context):
+    built = row(k, "unique" if way in ("unique", "frozen") else "stream")
+    policy = "window" if way == "window" else "isolated"
+    sight = Sight(policy, "local", context, N, content="frozen" if way == "frozen" else "trained")
+    view = view_of(built, sight)
+    dense = int(listing_of(view).readable_KL.sum())
+    if way != "frozen":
+        dense += int(content_mask_of(view).sum())
+    work = flops.counted(built, sight)
+    assert work.pairs == dense
+    if way in ("window", "isolated"):
+        formula = getattr(flops, way)(N, k, TEXT + 1, context)
+    elif way == "frozen":
+        formula = flops.frozen(N, TEXT + 1, context)
+    else:
+        texts = built.start_E.size
+        labels = (built.tokens_S.size - texts * TEXT) / texts
+        formula = flops.unique(N, TEXT + 1, context, texts / k, labels)
+    assert (formula.tokens * k, formula.pairs * k) == pytest.approx((work.tokens, work.pairs))
+
+
+@pytest.mark.parametrize("way", [flops.window, flops.isolated])
+def test_whole_histories_are_the_limit_of_long_prompts(way):
+    far, limit = way(20, 10**7, 16, "all"), way(20, "all", 16, "all")
+    assert (far.tokens, far.pairs) == pytest.approx((limit.tokens, limit.pairs), rel=1e-4)
+
+
+def test_a_shape_counts_the_matrices_of_its_model():
+    shape = Shape(2, 24, 4, 2, 40)
+    layers = model_of(shape, synthetic_store(3, users=1, items=30), device_of("cpu")).get_decoder().layers
+    assert shape.weights == sum(p.numel() for p in layers.parameters() if p.ndim == 2)
+    work = Work(tokens=2, pairs=3)
+    assert work.flops(shape, "full") == 12 * shape.weights + 12 * 3 * 2 * 24
+    assert work.flops(shape, "full") - work.flops(shape, "lora") == 4 * shape.weights
+
+
+def test_the_synthetic_store_is_always_the_same_and_shaped_like_ml_1m():
+    first, again = synthetic_store(20), synthetic_store(20)
+    for name in ("item", "label", "order", "split"):
+        np.testing.assert_array_equal(getattr(first.shards[0], name), getattr(again.shards[0], name))
+    np.testing.assert_array_equal(first.item_tokens, again.item_tokens)
+    length_U = np.bincount(first.shards[0].user)
+    assert length_U.min() >= 20
+    assert length_U.mean() == pytest.approx(166, rel=0.1)
+    assert content_per_interaction(first) == pytest.approx(8.7, rel=0.05)
+    pairs = np.stack([first.shards[0].user, first.shards[0].item])
+    assert np.unique(pairs, axis=1).shape == pairs.shape
+    assert stream_prompts(first, "train", "all").targets.sum() == first.meta.counts.train
+
+
+def test_one_user_has_as_many_interactions_as_asked_for():
+    alone = one_user(synthetic_store(3, users=2, items=30), 100)
+    assert alone.shards[0].order.tolist() == list(range(100))
+    assert stream_prompts(alone, "train", "all").targets.tolist() == [95]
+
+
+@pytest.fixture
+def micro(monkeypatch):
+    monkeypatch.setitem(SIZES, "tiny", MICRO)
+    monkeypatch.setattr(paradigms, "synthetic_store", partial(synthetic_store, users=12, items=60))
+
+
+def numbers(content):
+    """Every number of nested lists and dictionaries."""
+    if isinstance(content, dict | list):
+        values = content.values() if isinstance(content, dict) else content
+        return [number for value in values for number in numbers(value)]
+    return [content] if isinstance(content, int | float) else []
+
+
+def test_a_run_gives_all_rows_a_table_and_a_plot(micro, tmp_path, capsys):
+    target, plot = tmp_path / "result.json", tmp_path / "result.png"
+    short = ["--rounds", "1", "--warmup", "1", "--seconds", "0.01", "--history", "8", "16", "--device", "cpu"]
+    paradigms.main(["--n", "3", "--targets", "20", "40", *short, "--json", str(target), "--plot", str(plot)])
+    printed, content = capsys.readouterr().out, read_json(target)
+    found = [(r["name"], r["tuning"], r["k"], r["targets_per_step"]) for r in content["rows"]]
+    windows = [("window", "full", k, 20) for k in (5, 10, 50, 200, "all")]
+    assert found == [
+        ("sliding", "full", 1, 20),
+        *windows,
+        ("isolated", "full", "all", 20),
+        ("unique", "full", "all", 20),
+        ("unique", "full", "all", 40),
+        ("sliding", "lora", 1, 20),
+        ("frozen", "lora", "all", 20),
+        ("frozen", "lora", "all", 40),
+    ]
+    assert all(math.isfinite(x) and x > 0 for x in numbers(content))
+    assert [r["ratio"] for r in content["rows"] if r["name"] == "sliding"] == [1, 1]
+    assert [r["tokens_per_target"] for r in content["rows"] if r["name"] == "frozen"] == [1, 1]
+    assert [p["targets"] for p in content["history"]] == [3, 3, 11, 11]
+    assert content["catalogue"]["tokens"] > 0
+    assert printed.rstrip().endswith(outcome.table(content))
+    assert plot.read_bytes().startswith(b"\x89PNG")
+    paradigms.main(["--table", str(target)])
+    assert capsys.readouterr().out.rstrip() == outcome.table(content)
+
+
+def test_larger_sizes_train_lora_alone_and_quick_has_four_rows():
+    assert {p.tuning for p in paradigms.paradigms_of("1b", [1_000], quick=False)} == {"lora"}
+    for size, tuning in (("tiny", "full"), ("135m", "lora")):
+        rows = paradigms.paradigms_of(size, [1_000], quick=True)
+        assert [(p.name, p.k) for p in rows] == [("sliding", 1), ("window", 50), ("isolated", "all"), ("unique", "all")]
+        assert {p.tuning for p in rows} == {tuning}
+
+
+def test_only_rows_whose_rate_does_not_depend_on_the_step_are_cut():
+    rows = paradigms.paradigms_of("tiny", [1_000], quick=False)
+    pieces = {(p.name, p.k): p.piece(20.0, 2.0) for p in rows}
+    assert pieces["sliding", 1] == 40
+    assert pieces["window", 50] == 400
+    assert {pieces["window", "all"], pieces["isolated", "all"], pieces["unique", "all"]} == {1_000}
