@@ -63,7 +63,15 @@ def test_a_failed_run_names_its_log_and_a_second_one_adds_to_it(fake):
     assert space.log.read_text() == "no\nno\n"
 
 
-def test_an_interrupt_waits_for_the_orderly_stop(fake, monkeypatch):
+@pytest.fixture
+def interruptible():
+    """SIGINT raises KeyboardInterrupt, as on a terminal; a process that a script starts with `&` ignores it."""
+    earlier = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, earlier)
+
+
+def test_an_interrupt_waits_for_the_orderly_stop(fake, interruptible):
     space = fake(STOPS_IN_ORDER)
     threading.Timer(2.0, os.kill, (os.getpid(), signal.SIGINT)).start()
     with pytest.raises(KeyboardInterrupt):
