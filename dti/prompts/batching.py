@@ -52,11 +52,16 @@ def passes(store: Store, prompts: Prompts, tokens: int, layout: Layout = "stream
     In streams, content tokens count; in the unique layout the tokens of distinct items and the context labels that
     probes may read do, as the latter, gathered for the probes, fill the memory there.
     """
-    cuts = [0]
+    least_P = content_tokens(store, prompts) if layout == "stream" else prompts.target_stop - prompts.context_start
+    ends, cuts = np.cumsum(least_P), [0]
     while cuts[-1] < len(prompts):
-        rest = prompts.take(slice(cuts[-1], None))
-        ends = np.cumsum(content_tokens(store, rest)) if layout == "stream" else _unique_tokens(store, rest)
-        cuts.append(cuts[-1] + max(int(np.searchsorted(ends, tokens, side="right")), 1))
+        low = cuts[-1]
+        done = ends[low - 1] if low else 0
+        high = max(int(np.searchsorted(ends, done + tokens, side="right")), low + 1)
+        if layout == "unique":  # at least a token per interaction: no more prompts than these need a look
+            counted = _unique_tokens(store, prompts.take(slice(low, high)))
+            high = low + max(int(np.searchsorted(counted, tokens, side="right")), 1)
+        cuts.append(high)
     return [prompts.take(slice(low, high)) for low, high in pairwise(cuts)]
 
 

@@ -15,7 +15,7 @@ from dti.prompts.report import report, verify
 from dti.prompts.shards import write_shards
 from dti.prompts.store import FORMAT, Counts, Meta, Store, TokenIds, texts_schema, write_batch
 from dti.prompts.template import Template
-from dti.prompts.tokenizer import Texts, encode_texts, found_ids, load_tokenizer, named_ids, save_tokenizer, train_tiny
+from dti.prompts.tokenizer import Texts, encode_texts, found_ids, load_tokenizer, named_ids, train_tiny
 
 
 def pack(params: Params, source: Path, target: Path) -> dict[str, Any]:
@@ -36,7 +36,7 @@ def pack(params: Params, source: Path, target: Path) -> dict[str, Any]:
     prefixes = _prefixes(params, interim, survey)
     with atomic_folder(target) as folder:
         tokenizer, ids = make_tokenizer(params, survey, items, prefixes)
-        save_tokenizer(tokenizer, folder / "tokenizer")
+        tokenizer.save_pretrained(folder / "tokenizer")
         limit, kind = params.pack.max_item_tokens, params.pack.context_labels
         item_texts = encode_texts(tokenizer, items, limit, ids.empty, "items")
         user_texts = Texts.none(len(survey.user_ids))

@@ -109,11 +109,6 @@ def load_tokenizer(backbone: str, revision: str | None) -> Any:
     return tokenizer
 
 
-def save_tokenizer(tokenizer: Any, folder: Path) -> None:
-    """Save a tokenizer's files."""
-    tokenizer.save_pretrained(folder)
-
-
 def named_ids(tokenizer: Any, ratings: Sequence[str]) -> TokenIds:
     """The token ids of a tokenizer made by ``train_tiny``.
 
