@@ -13,7 +13,7 @@ from dti.attention.families import check_family, norm_before_attention, rotates
 from dti.attention.flex import Flex, unsupported
 from dti.attention.reference import Reference
 from dti.attention.rope import UNTURNED, NeutralRotary, Rope, Table
-from dti.attention.visibility import Bank, View
+from dti.attention.visibility import Bank, Slopes, View
 from dti.errors import DtiError
 
 Backend = Literal["reference", "blocks", "flex"]
@@ -36,7 +36,7 @@ class Attend(Protocol):
     ) -> Tensor: ...
 
 
-def backend_of(choice: Choice, device: torch.device) -> Backend:
+def backend_of(choice: Choice, device: torch.device, slopes: Slopes = "fixed") -> Backend:
     """The backend that ``attention.backend`` chooses for a model on this device; prints it.
 
     ``auto`` takes flex where it runs, blocks elsewhere.
@@ -44,7 +44,7 @@ def backend_of(choice: Choice, device: torch.device) -> Backend:
     Raises:
         DtiError: flex is chosen where it does not run.
     """
-    reason = unsupported(device)
+    reason = unsupported(device) or ("it has no learned slopes" if slopes == "learned" else None)
     if choice == "flex" and reason is not None:
         raise DtiError(f"attention.backend: flex does not run here: {reason}; set auto or blocks")
     backend: Backend = choice if choice != "auto" else "blocks" if reason else "flex"

@@ -115,8 +115,8 @@ def load(folder: Path, choice: Choice, device: torch.device, layout: Layout = "s
     Raises:
         DtiError: the folder is incomplete, its base model cannot be had, or the chosen backend does not run here.
     """
-    backend = backend_of(choice, device)
     record = read_record(folder)
+    backend = backend_of(choice, device, record.sight.slopes)
     weights_of(folder, record)
     if record.tuning == "full":
         backbone = pretrained(str(folder.resolve()), None)

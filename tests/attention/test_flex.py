@@ -142,6 +142,7 @@ def test_auto_takes_what_runs(capsys, monkeypatch):
     assert capsys.readouterr().out == "attention: blocks\nattention: reference\n"
     monkeypatch.setattr(flex, "find_spec", lambda name: object())
     assert backend_of("auto", torch.device("cuda")) == "flex"
+    assert backend_of("auto", torch.device("cuda"), "learned") == "blocks"
     monkeypatch.setattr(flex, "find_spec", lambda name: None)
     assert backend_of("auto", torch.device("cuda")) == "blocks"
     assert "attention: blocks (FlexAttention needs the package triton" in capsys.readouterr().out
