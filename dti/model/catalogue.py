@@ -1,11 +1,12 @@
 """The states of a store's whole catalogue, made once for a base model and kept in the project's home."""
 
+import fcntl
 import hashlib
 import json
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
 import torch
@@ -37,14 +38,28 @@ def give_states(model: CtrModel, store: Store, tokens_per_pass: int, precision: 
     if model.sight.content != "frozen":
         return
     folder = home() / "catalogues" / key_of(model, store.catalogue, precision)
-    if not folder.is_dir():
-        parts = compute(model, store.catalogue, tokens_per_pass, precision)
-        write_states(folder, parts, store.catalogue.size)
-    os.utime(folder)
-    _prune(folder.parent)
-    model.states = read_states(folder, model.device)
+    with _alone(folder.with_name(f".{folder.name}.lock")):
+        if not folder.is_dir():
+            parts = compute(model, store.catalogue, tokens_per_pass, precision)
+            write_states(folder, parts, store.catalogue.size)
+        os.utime(folder)
+        _prune(folder.parent)
+        model.states = read_states(folder, model.device)
     shape = model.states.shape
     print(f"catalogue: {shape.tokens:,} tokens, {shape.bytes / 2**20:,.1f} MiB of keys and values in {folder}")
+
+
+@contextmanager
+def _alone(lock: Path) -> Iterator[None]:
+    """Wait for other processes that make the same states."""
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with lock.open("w") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print("catalogue: another process makes it; waiting", flush=True)
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
 
 
 def _prune(folder: Path) -> None:

@@ -1,6 +1,8 @@
 """Frozen content: the base model's states, computed once, read by probes that the adapter acts on."""
 
 import os
+import threading
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -148,3 +150,25 @@ def test_the_last_used_catalogues_are_kept(tmp_path):
     (tmp_path / ".5.1.partial").mkdir()
     catalogue._prune(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == [".5.1.partial", "0", "1", "2"]
+
+
+def test_a_second_process_waits_for_the_first_to_make_the_states(backbone, store, monkeypatch, capsys):
+    models = [lora_model(backbone, store) for _ in range(2)]
+    computing, computed = threading.Event(), []
+    compute = catalogue.compute
+
+    def slowly(*args):
+        computed.append(1)
+        computing.set()
+        time.sleep(0.3)
+        yield from compute(*args)
+
+    monkeypatch.setattr(catalogue, "compute", slowly)
+    first = threading.Thread(target=catalogue.give_states, args=(models[0], store, 40, "fp32"))
+    first.start()
+    computing.wait()
+    catalogue.give_states(models[1], store, 40, "fp32")
+    first.join()
+    assert computed == [1]
+    assert "another process makes it; waiting" in capsys.readouterr().out
+    assert torch.equal(models[0].states.keys, models[1].states.keys)
