@@ -10,16 +10,17 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
 import torch
+import transformers
 
 from dti.files import digest_of
 from dti.home import ROOT, home
 from dti.model.ctr import CtrModel
-from dti.model.frozen import Layers, fingerprint, read_states, write_states
+from dti.model.frozen import Layers, complete, fingerprint, read_states, write_states
 from dti.progress import Progress
 from dti.prompts.catalogue import Catalogue
 from dti.prompts.store import Store
 
-CODE = ("attention", "model")
+CODE = ("attention", "model", "prompts")
 ADAPTER = ("lora_", "trainable_tokens")
 KEPT = 3
 """Catalogues that stay on disk: gigabytes each."""
@@ -38,8 +39,8 @@ def give_states(model: CtrModel, store: Store, tokens_per_pass: int, precision: 
     if model.sight.content != "frozen":
         return
     folder = home() / "catalogues" / key_of(model, store.catalogue, precision)
-    with _alone(folder.with_name(f".{folder.name}.lock")):
-        if not folder.is_dir():
+    with _alone(folder.parent / ".lock"):
+        if not complete(folder, store.catalogue.size):
             parts = compute(model, store.catalogue, tokens_per_pass, precision)
             write_states(folder, parts, store.catalogue.size)
         os.utime(folder)
@@ -51,36 +52,39 @@ def give_states(model: CtrModel, store: Store, tokens_per_pass: int, precision: 
 
 @contextmanager
 def _alone(lock: Path) -> Iterator[None]:
-    """Wait for other processes that make the same states."""
+    """Wait for other processes that make or prune catalogues here."""
     lock.parent.mkdir(parents=True, exist_ok=True)
     with lock.open("w") as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            print("catalogue: another process makes it; waiting", flush=True)
+            print("catalogue: another process makes one; waiting", flush=True)
             fcntl.flock(handle, fcntl.LOCK_EX)
         yield
 
 
 def _prune(folder: Path) -> None:
-    """Keep the last used catalogues; a process that has mapped another one keeps what it mapped."""
+    """Keep the last used catalogues, and nothing that a killed process left; what is mapped elsewhere stays mapped."""
     used = sorted(folder.glob("[!.]*"), key=lambda path: path.stat().st_mtime)
-    for old in used[:-KEPT]:
+    for old in [*used[:-KEPT], *folder.glob(".*.partial")]:
         shutil.rmtree(old, ignore_errors=True)
 
 
 def key_of(model: CtrModel, catalogue: Catalogue, precision: str) -> str:
     """Names the states by all that decides them: base weights, texts, probe positions, precision, code."""
     base = ((n, p) for n, p in model.stock.named_parameters() if not any(part in n for part in ADAPTER))
-    texts = (catalogue.tokens, catalogue.offset_X, catalogue.length_X, catalogue.labels_A)
+    texts = (catalogue.tokens, catalogue.offset_X, catalogue.length_X, catalogue.start_X, catalogue.labels_A)
+    config = {k: v for k, v in model.stock.config.to_dict().items() if not k.startswith("_")}
     parts = {
         "base": fingerprint(base),
         "texts": fingerprint((str(i), torch.from_numpy(x)) for i, x in enumerate(texts)),
+        "config": config,
+        "versions": [torch.__version__, transformers.__version__],
         "probe_position": model.sight.probe_position,
         "precision": precision,
         "code": digest_of(ROOT / "dti" / room for room in CODE),
     }
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:24]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:24]
 
 
 def compute(model: CtrModel, catalogue: Catalogue, tokens_per_pass: int, precision: str) -> Iterator[Layers]:

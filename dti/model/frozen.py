@@ -110,6 +110,15 @@ def read_states(folder: Path, device: torch.device) -> States:
     return States(shape, keys, values)
 
 
+def complete(folder: Path, tokens: int) -> bool:
+    """Whether ``folder`` holds the states of a catalogue of so many tokens, whole."""
+    if not (folder / "shape.json").is_file():
+        return False
+    shape = Shape(**read_json(folder / "shape.json"))
+    sizes = [path.stat().st_size for name in FILES if (path := folder / name).is_file()]
+    return shape.tokens == tokens and sizes == [shape.bytes // 2] * 2
+
+
 def _mapped(path: Path, shape: Shape) -> Tensor:
     flat = torch.from_file(str(path), shared=False, size=shape.numbers, dtype=getattr(torch, shape.dtype))
     return flat.view(shape.layers, shape.tokens, shape.heads * shape.size)

@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from dti.prompts.build import build_row, content_tokens, interactions_of
+from dti.prompts.build import build_row, content_tokens, interactions_of, prefix_lengths
 from dti.prompts.packing import Prompts, first_rows
 from dti.prompts.row import Ints, Layout, Row, ranges
 from dti.prompts.store import Store
@@ -66,9 +66,14 @@ def passes(store: Store, prompts: Prompts, tokens: int, layout: Layout = "stream
 
 
 def _unique_tokens(store: Store, prompts: Prompts) -> Ints:
-    """Tokens of the first prompts up to each: every distinct item once with all labels, and one per interaction."""
+    """Tokens of the first prompts up to each: distinct items with all labels, prefixes, and what probes gather.
+
+    They gather one label per interaction and each target's text; with ``context: all`` they gather more.
+    """
     found = interactions_of(store, prompts)
     items, first = np.unique(found.item_M, return_index=True)
     tokens_M = np.ones_like(found.item_M)
+    tokens_M[found.target_K] += store.text_lengths[found.item_M[found.target_K]]
+    tokens_M[found.first_P] += prefix_lengths(store, prompts)
     tokens_M[first] += store.text_lengths[items] + store.catalogue.labels_A.size
     return np.cumsum(tokens_M)[np.append(found.first_P[1:], found.item_M.size) - 1]

@@ -38,6 +38,7 @@ def pack(params: Params, source: Path, target: Path) -> dict[str, Any]:
         tokenizer, ids = make_tokenizer(params, survey, items, prefixes)
         tokenizer.save_pretrained(folder / "tokenizer")
         limit, kind = params.pack.max_item_tokens, params.pack.context_labels
+        check_instruction(tokenizer, params.pack.instruction, limit)
         item_texts = encode_texts(tokenizer, items, limit, ids.empty, "items")
         user_texts = Texts.none(len(survey.user_ids))
         if prefixes:
@@ -88,6 +89,19 @@ def make_tokenizer(params: Params, survey: Survey, items: list[str], prefixes: l
         learned += [text for text, seen in zip(prefixes, survey.trained_users_U, strict=True) if seen]
     tokenizer = train_tiny(learned, params.model.tiny.vocabulary, levels)
     return tokenizer, named_ids(tokenizer, levels)
+
+
+def check_instruction(tokenizer: Any, instruction: str | None, limit: int) -> None:
+    """Refuse an instruction that would leave no room for the profile behind it.
+
+    Raises:
+        DtiError: it has as many tokens as a prefix may have, or more.
+    """
+    length = encode_texts(tokenizer, [instruction or ""], 2**31 - 1, None, "instruction").tokens.size
+    if length >= limit:
+        raise DtiError(
+            f"pack.instruction: {length} tokens, but pack.max_item_tokens cuts prefixes at {limit}; shorten it"
+        )
 
 
 def write_texts(folder: Path, kind: Literal["item", "user"], ids: pa.Array, texts: Texts) -> None:

@@ -165,6 +165,8 @@ def _unknown(grid: Grid, known: Mapping[str, Any]) -> Iterable[str]:
         for name in names:
             if name not in known:
                 yield f"{place}: params.yaml has no parameter {name!r}"
+    for name in sorted(set(grid.set) & set(grid.over)):
+        yield f"{name} is given twice; give it in `set` or in `over`"
     for group in grid.groups:
         for name in sorted((set(group.set) & set(group.over)) | (set(grid.over) & {*group.set, *group.over})):
             yield f"group {group.name!r}: {name} is given twice; give it in one `set` or `over` of the group or of all"

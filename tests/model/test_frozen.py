@@ -149,7 +149,33 @@ def test_the_last_used_catalogues_are_kept(tmp_path):
         os.utime(tmp_path / str(number), (number, 100 - number))
     (tmp_path / ".5.1.partial").mkdir()
     catalogue._prune(tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == [".5.1.partial", "0", "1", "2"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["0", "1", "2"]
+
+
+def test_other_settings_of_the_same_weights_are_another_base(backbone, store):
+    keys = []
+    for change in ({}, {"rms_norm_eps": 1e-3}):
+        model = lora_model(backbone, store)
+        model.stock.config.update(change)
+        keys.append(catalogue.key_of(model, store.catalogue, "fp32"))
+    assert keys[0] != keys[1]
+
+
+def test_a_catalogue_with_a_file_missing_is_made_again(backbone, store, tmp_path):
+    model = lora_model(backbone, store)
+    catalogue.give_states(model, store, 40, "fp32")
+    expected = model.states.keys.clone()
+    (file,) = tmp_path.glob("catalogues/*/keys.bin")
+    file.unlink()
+    catalogue.give_states(model, store, 40, "fp32")
+    assert torch.equal(model.states.keys, expected)
+
+
+def test_half_precision_states_serve_a_pass_without_autocast(backbone, store):
+    """Training in bf16 validates in float32."""
+    model = lora_model(backbone, store)
+    catalogue.give_states(model, store, 40, "bf16")
+    assert np.isfinite(logits_of(model, store, stream_prompts(store, "train", "all"), 10_000, "test")).all()
 
 
 def test_a_second_process_waits_for_the_first_to_make_the_states(backbone, store, monkeypatch, capsys):
@@ -170,5 +196,5 @@ def test_a_second_process_waits_for_the_first_to_make_the_states(backbone, store
     catalogue.give_states(models[1], store, 40, "fp32")
     first.join()
     assert computed == [1]
-    assert "another process makes it; waiting" in capsys.readouterr().out
+    assert "another process makes one; waiting" in capsys.readouterr().out
     assert torch.equal(models[0].states.keys, models[1].states.keys)

@@ -275,3 +275,8 @@ def test_an_instruction_stands_before_the_profile(make_store, profiles):
         assert found == expected
     assert store.meta.instruction == "Will they click?"
     assert len(set(store.catalogue.profile_U.tolist())) == (3 if profiles else 1)
+
+
+def test_an_instruction_that_leaves_no_room_is_refused(make_store):
+    with pytest.raises(DtiError, match="pack.instruction: [0-9]+ tokens, but pack.max_item_tokens cuts prefixes at 4"):
+        make_store(HISTORIES, ["a", "b", "c", "d"], instruction="Will they ever click on this?", max_item_tokens=4)

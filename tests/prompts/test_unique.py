@@ -80,5 +80,5 @@ def test_unique_passes_hold_more_prompts_and_every_prompt_once(make_store):
         parts = passes(store, prompts, 120, layout)
         assert np.concatenate([part.target_start for part in parts]).tolist() == prompts.target_start.tolist()
         assert all(row.tokens_S.size <= 120 for row in rows(store, prompts, 120, layout))
-    assert len(passes(store, prompts, 120, "unique")) < len(passes(store, prompts, 120))
+    assert len(passes(store, prompts, 400, "unique")) < len(passes(store, prompts, 400))
     assert len(passes(store, prompts, 1, "unique")) == len(prompts)
