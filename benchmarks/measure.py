@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch.nn import functional as F
 
 from benchmarks.flops import Shape, Tuning, Work, counted
 from benchmarks.workloads import model_of
@@ -27,6 +26,7 @@ from dti.prompts.row import Layout, Row
 from dti.prompts.store import Store, Targets
 from dti.training.checkpoint import trained_weights
 from dti.training.schedule import optimiser_of
+from dti.training.trainer import backward
 
 CUT = 8
 """A step of a prompt of k targets holds at least this many, so that cuts at its ends do not count."""
@@ -144,7 +144,7 @@ class Bench:
         began = time.perf_counter()
         batch = list(rows(self.store, prompts, self.params.tokens_per_pass, paradigm.layout))
         for row in batch:
-            self._backward(model, row, int(prompts.targets.sum()))
+            backward(model, row, int(prompts.targets.sum()), self.params.precision)
         norm = float(torch.nn.utils.clip_grad_norm_(weights, self.params.clip))
         optimiser.step()
         optimiser.zero_grad(set_to_none=True)
@@ -153,15 +153,6 @@ class Bench:
         if not np.isfinite(norm):
             raise ValueError(f"{paradigm.key}: the gradient's norm is {norm}")
         return self._counted(model.sight, prompts, batch, seconds, peak)
-
-    def _backward(self, model: CtrModel, row: Row, count: int) -> None:
-        """As the trainer does it, the loss fetched included."""
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.params.precision == "bf16"):
-            logits = model(row)
-        answers = torch.from_numpy(row.answer_K).to(self.device, logits.dtype)
-        loss = F.binary_cross_entropy_with_logits(logits, answers, reduction="sum") / count
-        loss.backward()
-        loss.item()
 
     def _settle(self) -> int:
         """Wait for the GPU; returns its peak since the last time, and begins anew."""

@@ -1,5 +1,6 @@
 """Files that appear whole or not at all, and their checksums."""
 
+import fcntl
 import hashlib
 import json
 import os
@@ -79,6 +80,29 @@ def atomic_folder(target: Path) -> Iterator[Path]:
             partial.replace(target)
     finally:
         _remove(partial)
+
+
+@contextmanager
+def locked(path: Path, waiting: str | None = None) -> Iterator[int | None]:
+    """Hold a lock file for this process, and for children that inherit its descriptor.
+
+    Args:
+        waiting: what to print before waiting for another holder; None: do not wait.
+
+    Yields:
+        the descriptor; None where another process holds the file and nobody is to wait.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if waiting is None:
+                yield None
+                return
+            print(waiting, flush=True)
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield handle.fileno()
 
 
 def write_json(target: Path, content: object) -> None:

@@ -18,19 +18,10 @@ from dti.files import read_json, write_json
 from dti.params import Params, parse_params
 from dti.prompts.pack import pack
 from dti.prompts.store import Store
+from dti.sweep.workspace import SOURCES
 
 Histories = Sequence[Sequence[tuple[int, int]]]
 ROOT = Path(__file__).parents[1]
-SOURCES = (
-    "dti",
-    "data/dvc.yaml",
-    "data/sources.yaml",
-    "dvc.yaml",
-    "params.yaml",
-    ".dvcignore",
-    ".dvc/config",
-    ".dvc/.gitignore",
-)
 PARAMS = ROOT / "params.yaml"
 TEMPLATE = {"item": "{title}", "profile": "{profile}"}
 
@@ -133,7 +124,7 @@ class Copy:
 
     def __init__(self, folder):
         self.folder = folder
-        for name in SOURCES:
+        for name in (*SOURCES, "params.yaml"):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy2
             copy(ROOT / name, folder / name)

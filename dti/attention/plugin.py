@@ -154,9 +154,10 @@ def dti_attention(
         k_GSD = reading.content_key.rotate(key[0][:, :S]) if reading.content_key else content.k
         parts.append(reading.attend.content(q_HSD, content._replace(k=k_GSD), scaling))
     if S < T:
-        # Kept states may be of another type than this pass: bf16 ones in validation, which has no autocast.
-        given = reading.given and reading.given.layer(module.layer_idx).map(lambda x: x.to(own.v.dtype))
-        read = given or content
+        read = content
+        if reading.given is not None:
+            # Kept states may be of another type than this pass: bf16 ones in validation, which has no autocast.
+            read = reading.given.layer(module.layer_idx).map(lambda x: x.to(own.v.dtype))
         slopes_H = None if reading.slopes is None else reading.slopes[module.layer_idx]
         parts.append(reading.attend.probes(q_HKD, read, own, scaling, slopes_H))
     return torch.cat(parts, dim=1).transpose(0, 1).unsqueeze(0).contiguous(), None

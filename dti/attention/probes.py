@@ -8,6 +8,7 @@ Shape suffixes: J blocks of B probes, G key/value heads, X query heads that shar
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -51,8 +52,12 @@ class ProbePlan:
         # The last block's padding repeats the last probe; its results are dropped.
         place_JB = torch.arange(self.blocks * PROBES_PER_BLOCK).clamp(max=view.probes - 1).view(self.blocks, -1)
         self.parts = [_part(view, segment, place_JB, device) for segment in view.segments]
-        slopes_H = slopes_of(heads).float().to(device)
-        self.biases = [part.bias(slopes_H) for part in self.parts]
+        self.slopes_H = slopes_of(heads).float().to(device)
+
+    @cached_property
+    def _biases(self) -> list[Tensor]:
+        """Each part's bias with ALiBi's own slopes, which all layers share."""
+        return [part.bias(self.slopes_H) for part in self.parts]
 
     def attend(self, q_HKD: Tensor, content: Bank, own: Bank, scale: float, slopes_H: Tensor | None) -> Tensor:
         """Attend; arguments and result as in ``Reference.probes``."""
@@ -60,7 +65,7 @@ class ProbePlan:
         q_JGXBD = self._blocked(q_HKD, heads) * scale
         own_k, own_v = (self._blocked(x, heads) for x in (own.k, own.v))
         keys = (_gather(content.k, part.keys) for part in self.parts)
-        biases = self.biases if slopes_H is None else [part.bias(slopes_H) for part in self.parts]
+        biases = self._biases if slopes_H is None else [part.bias(slopes_H) for part in self.parts]
         scores = [
             _wide(_score(q_JGXBD, k)) + bias.unflatten(1, (heads, -1)) for k, bias in zip(keys, biases, strict=True)
         ]

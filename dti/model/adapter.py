@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from peft import PeftModel, set_peft_model_state_dict
+from peft import PeftModel, get_peft_model_state_dict, set_peft_model_state_dict
 from safetensors.torch import load_file, save_file
 
 from dti.attention.forgetting import Forgetting
@@ -15,7 +15,7 @@ from dti.attention.plugin import Choice, backend_of
 from dti.attention.visibility import Sight
 from dti.errors import DtiError
 from dti.files import atomic_folder, read_json, sha256_of
-from dti.model.backbone import pretrained
+from dti.model.backbone import digest, pretrained
 from dti.model.ctr import CtrModel
 from dti.prompts.gguf_file import FULL
 from dti.prompts.row import Layout
@@ -27,6 +27,7 @@ FORMAT = 1
 COMPARED = (
     "backbone",
     "backbone_weights",
+    "base_digest",
     "revision",
     "tuning",
     "shape",
@@ -45,6 +46,7 @@ class Record:
 
     Attributes:
         shape: the parameters of ``model.tiny`` or ``model.lora``, whichever made it; empty for other full training.
+        base_digest: of a local backbone's files; None for ``tiny`` and for a hub id.
         backbone_weights: what the backbone's weights were before training; records without it are of float32 ones.
     """
 
@@ -63,6 +65,7 @@ class Record:
     packed_digest: str
     backbone_weights: str = FULL
     instruction: str | None = None
+    base_digest: str | None = None
 
 
 def save(folder: Path, model: CtrModel, record: Record, tokenizer: Path) -> None:
@@ -113,7 +116,8 @@ def load(folder: Path, choice: Choice, device: torch.device, layout: Layout = "s
     """Load an adapter for scoring, on a clean base where it is LoRA.
 
     Raises:
-        DtiError: the folder is incomplete, its base model cannot be had, or the chosen backend does not run here.
+        DtiError: the folder is incomplete, its base model cannot be had or is another one, or the chosen backend does
+            not run here.
     """
     record = read_record(folder)
     backend = backend_of(choice, device, record.sight.slopes)
@@ -121,6 +125,11 @@ def load(folder: Path, choice: Choice, device: torch.device, layout: Layout = "s
     if record.tuning == "full":
         backbone = pretrained(str(folder.resolve()), None)
     else:
+        if record.base_digest != (found := digest(record.backbone)):
+            raise DtiError(
+                f"{folder} was trained on another model than lies at {record.backbone} now (digest "
+                f"{record.base_digest}, found {found}); put the model back, or train again"
+            )
         base = pretrained(record.backbone, record.revision)
         backbone = PeftModel.from_pretrained(base, str(folder), use_safetensors=True)
     model = CtrModel(backbone, record.tokens, record.sight, backend, layout)
@@ -154,6 +163,8 @@ def continue_from(folder: Path, model: CtrModel, record: Record, tokenizer: Path
     _load_slopes(folder, model)
     weights = load_file(weights_of(folder, earlier))
     if record.tuning == "lora":
+        if weights.keys() != get_peft_model_state_dict(model.backbone, save_embedding_layers=False).keys():
+            raise DtiError(f"train.init_from: {folder} has weights of another shape of adapter")
         set_peft_model_state_dict(model.backbone, weights)
         return
     missing, unexpected = model.backbone.load_state_dict(weights, strict=False)

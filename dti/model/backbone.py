@@ -1,5 +1,6 @@
 """Causal language models: the project's own small Llama, or a pretrained one, with LoRA or trained whole."""
 
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -8,6 +9,7 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, GgufConfig, LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
 from dti.errors import DtiError
+from dti.files import digest_of
 from dti.params import Lora, Model, Tiny
 from dti.prompts.tokenizer import locate
 
@@ -53,6 +55,11 @@ def pretrained(backbone: str, revision: str | None) -> PreTrainedModel:
         missing = sorted(found["missing_keys"])
         raise DtiError(f"model.backbone: {backbone!r} lacks {len(missing)} weights, {missing[0]} first; choose another")
     return model
+
+
+def digest(backbone: str) -> str | None:
+    """A digest of a local backbone's files; None for ``tiny`` and for a hub id, which its revision names."""
+    return digest_of([Path(backbone)]) if backbone != "tiny" and Path(backbone).exists() else None
 
 
 def build(params: Model, vocabulary: int, pad: int, sum_token: int) -> PreTrainedModel:

@@ -1,18 +1,17 @@
 """The states of a store's whole catalogue, made once for a base model and kept in the project's home."""
 
-import fcntl
 import hashlib
 import json
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import torch
 import transformers
 
-from dti.files import digest_of
+from dti.files import digest_of, locked
 from dti.home import ROOT, home
 from dti.model.ctr import CtrModel
 from dti.model.frozen import Layers, complete, fingerprint, read_states, write_states
@@ -39,7 +38,7 @@ def give_states(model: CtrModel, store: Store, tokens_per_pass: int, precision: 
     if model.sight.content != "frozen":
         return
     folder = home() / "catalogues" / key_of(model, store.catalogue, precision)
-    with _alone(folder.parent / ".lock"):
+    with locked(folder.parent / ".lock", waiting="catalogue: another process makes one; waiting"):
         if not complete(folder, store.catalogue.size):
             parts = compute(model, store.catalogue, tokens_per_pass, precision)
             write_states(folder, parts, store.catalogue.size)
@@ -48,19 +47,6 @@ def give_states(model: CtrModel, store: Store, tokens_per_pass: int, precision: 
         model.states = read_states(folder, model.device)
     shape = model.states.shape
     print(f"catalogue: {shape.tokens:,} tokens, {shape.bytes / 2**20:,.1f} MiB of keys and values in {folder}")
-
-
-@contextmanager
-def _alone(lock: Path) -> Iterator[None]:
-    """Wait for other processes that make or prune catalogues here."""
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    with lock.open("w") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            print("catalogue: another process makes one; waiting", flush=True)
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
 
 
 def _prune(folder: Path) -> None:

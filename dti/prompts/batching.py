@@ -7,7 +7,7 @@ import numpy as np
 
 from dti.prompts.build import build_row, content_tokens, interactions_of, prefix_lengths
 from dti.prompts.packing import Prompts, first_rows
-from dti.prompts.row import Ints, Layout, Row, ranges
+from dti.prompts.row import Ints, Layout, Row, ranges, reach
 from dti.prompts.store import Store
 from dti.prompts.unique import build_unique
 
@@ -56,11 +56,10 @@ def passes(store: Store, prompts: Prompts, tokens: int, layout: Layout = "stream
     ends, cuts = np.cumsum(least_P), [0]
     while cuts[-1] < len(prompts):
         low = cuts[-1]
-        done = ends[low - 1] if low else 0
-        high = max(int(np.searchsorted(ends, done + tokens, side="right")), low + 1)
+        high = reach(ends, low, tokens)
         if layout == "unique":  # at least a token per interaction: no more prompts than these need a look
             counted = _unique_tokens(store, prompts.take(slice(low, high)))
-            high = low + max(int(np.searchsorted(counted, tokens, side="right")), 1)
+            high = low + reach(counted, 0, tokens)
         cuts.append(high)
     return [prompts.take(slice(low, high)) for low, high in pairwise(cuts)]
 

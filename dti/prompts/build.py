@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dti.prompts.packing import Prompts
-from dti.prompts.row import Ints, Row, ranges
+from dti.prompts.row import Ints, Row, before, ranges
 from dti.prompts.store import Store
 
 
@@ -92,11 +92,6 @@ def build_row(store: Store, prompts: Prompts) -> Row:
         target_K=found.target_K,
         answer_K=found.answer_M[found.target_K],
     )
-
-
-def before(length: Ints) -> Ints:
-    """The sum of all earlier lengths, for each."""
-    return np.cumsum(length) - length
 
 
 def by_shard(shard: Ints) -> Iterator[tuple[int, Ints]]:

@@ -2,20 +2,38 @@
 
 Isolated content depends on its own text and label alone, so the states of the whole catalogue can be computed once.
 
-Shape suffixes as in ``row.py``; X texts of the catalogue (items, then distinct profiles), A label tokens, U users.
+Shape suffixes as in ``row.py``; X texts of the catalogue (items, then distinct profiles), A label tokens, U users, B
+label tokens of a row.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dti.prompts.row import Ints, Row, ranges
+from dti.prompts.row import Ints, Row, before, ranges, reach
 
 Tokens = NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class Laid:
+    """Some texts of the catalogue with some of their labels, laid out one after another.
+
+    Attributes:
+        start_E, length_E, stop_E: each text's first token, its text tokens, and one past its last label.
+        label_B: the place of each label token, in order.
+        tokens_S, place_S: token ids, and places in the catalogue.
+    """
+
+    start_E: Ints
+    length_E: Ints
+    stop_E: Ints
+    label_B: Ints
+    tokens_S: Ints
+    place_S: Ints
 
 
 @dataclass(frozen=True)
@@ -43,7 +61,7 @@ class Catalogue:
 
     def __post_init__(self) -> None:
         whole_X = self.length_X + self.labels_A.size * (np.arange(self.length_X.size) < self.items)
-        object.__setattr__(self, "start_X", np.cumsum(whole_X) - whole_X)
+        object.__setattr__(self, "start_X", before(whole_X))
         object.__setattr__(self, "size", int(whole_X.sum()))
 
     @classmethod
@@ -62,25 +80,38 @@ class Catalogue:
             profile_U=np.where(profile_U >= 0, items + profile_U, -1),
         )
 
+    def lay(self, text_E: Ints, owner_B: Ints, rank_B: Ints) -> Laid:
+        """Lay texts out with labels behind them.
+
+        Args:
+            text_E: the texts' numbers.
+            owner_B, rank_B: for each label token, ascending: the text before it (its place in ``text_E``), and its
+                number among all labels.
+        """
+        length_E, labels_E = self.length_X[text_E], np.bincount(owner_B, minlength=text_E.size)
+        start_E = before(length_E + labels_E)
+        label_B = (start_E + length_E)[owner_B] + ranges(np.zeros_like(labels_E), labels_E)
+        texts = ranges(start_E, length_E)
+        tokens_S, place_S = np.empty((2, texts.size + label_B.size), np.int64)
+        tokens_S[texts] = self.tokens[ranges(self.offset_X[text_E], length_E)]
+        tokens_S[label_B] = self.labels_A[rank_B]
+        place_S[texts] = ranges(self.start_X[text_E], length_E)
+        place_S[label_B] = (self.start_X + self.length_X)[text_E[owner_B]] + rank_B
+        return Laid(start_E, length_E, start_E + length_E + labels_E, label_B, tokens_S, place_S)
+
     def rows(self, tokens: int) -> Iterator[Row]:
         """The whole catalogue in rows without probes, in its order, of at most ``tokens`` tokens (or of one text)."""
-        ends, cuts = np.append(self.start_X[1:], self.size), [0]
-        while cuts[-1] < self.length_X.size:
-            done = self.start_X[cuts[-1]]
-            cuts.append(max(int(np.searchsorted(ends, done + tokens, side="right")), cuts[-1] + 1))
-        for low, high in pairwise(cuts):
+        ends, low = np.append(self.start_X[1:], self.size), 0
+        while low < self.length_X.size:
+            high = reach(ends, low, tokens)
             yield self._row(low, high)
+            low = high
 
     def _row(self, low: int, high: int) -> Row:
-        texts = slice(low, high)
-        length_E, start_E = self.length_X[texts], self.start_X[texts] - self.start_X[low]
-        stop_E = np.append(self.start_X, self.size)[low + 1 : high + 1] - self.start_X[low]
-        tokens_S = np.empty(stop_E[-1], np.int64)
-        tokens_S[ranges(start_E, length_E)] = self.tokens[ranges(self.offset_X[texts], length_E)]
-        labels_E = stop_E - start_E - length_E
-        tokens_S[ranges(start_E + length_E, labels_E)] = self.labels_A[ranges(np.zeros_like(labels_E), labels_E)]
+        labels, items = self.labels_A.size, max(0, min(high, self.items) - low)
+        laid = self.lay(np.arange(low, high), np.repeat(np.arange(items), labels), np.tile(np.arange(labels), items))
         none = np.empty(0, np.int64)
-        return Row("unique", tokens_S, start_E, start_E + length_E, stop_E, *[none] * 9)
+        return Row("unique", laid.tokens_S, laid.start_E, laid.start_E + laid.length_E, laid.stop_E, *[none] * 9)
 
 
 def _distinct(tokens: Tokens, offsets: Ints) -> tuple[Ints, Ints]:

@@ -19,6 +19,21 @@ def ranges(start: Ints, length: Ints) -> Ints:
     return np.repeat(shift, length) + np.arange(length.sum())
 
 
+def before(length: Ints) -> Ints:
+    """The sum of all earlier lengths, for each."""
+    return np.cumsum(length) - length
+
+
+def reach(ends: Ints, low: int, limit: int) -> int:
+    """One past the last of the lengths from ``low`` on that fit ``limit`` together, at least ``low + 1``.
+
+    Args:
+        ends: running sums of the lengths.
+    """
+    done = ends[low - 1] if low else 0
+    return max(int(np.searchsorted(ends, done + limit, side="right")), low + 1)
+
+
 @dataclass(frozen=True)
 class Row:
     """The structure of a row that holds whole prompts, without holes or padding.

@@ -4,7 +4,6 @@ Workspaces share the project's DVC cache: what one has computed, another takes f
 """
 
 import configparser
-import fcntl
 import os
 import shutil
 import signal
@@ -20,7 +19,7 @@ from typing import IO, Any
 import yaml
 
 from dti.errors import DtiError, full_disk_named
-from dti.files import atomic_file
+from dti.files import atomic_file, locked
 from dti.home import ROOT, home
 
 SOURCES = (
@@ -63,16 +62,9 @@ class Workspace:
     @contextmanager
     def held(self) -> Iterator[bool]:
         """Hold the workspace for this process and its children; yields False where another one holds it."""
-        self.folder.parent.mkdir(parents=True, exist_ok=True)
-        with self.folder.with_name(f"{self.folder.name}.lock").open("w") as handle:
+        with locked(self.folder.with_name(f"{self.folder.name}.lock")) as self._lock:
             try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                yield False
-                return
-            self._lock = handle.fileno()
-            try:
-                yield True
+                yield self._lock is not None
             finally:
                 self._lock = None
 

@@ -1,6 +1,5 @@
 """Checkpoints: one safetensors file, so that each is there whole or not at all, and no pickle is ever read."""
 
-import fcntl
 import json
 import shutil
 from collections.abc import Iterator
@@ -14,7 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from dti.errors import DtiError
-from dti.files import atomic_file
+from dti.files import atomic_file, locked
 
 Named = dict[str, Tensor]
 
@@ -72,14 +71,11 @@ class Checkpoint:
         Raises:
             DtiError: another process trains the same run now.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / "lock").open("w") as handle:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+        with locked(self.folder / "lock") as mine:
+            if mine is None:
                 raise DtiError(
                     f"{self.folder}: another process trains with the same data, parameters and code; wait for it"
-                ) from None
+                )
             yield
 
     def save(self, model: nn.Module, optimiser: torch.optim.Optimizer, best: Named, state: State) -> None:

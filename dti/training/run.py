@@ -16,7 +16,7 @@ from dti.errors import DtiError
 from dti.files import digest_of
 from dti.home import ROOT, home
 from dti.model.adapter import FORMAT, Record, continue_from
-from dti.model.backbone import build
+from dti.model.backbone import build, digest
 from dti.model.catalogue import give_states
 from dti.model.ctr import CtrModel
 from dti.model.device import device_of
@@ -76,6 +76,7 @@ def record_of(store: Store, params: Params) -> Record:
         dataset=meta.dataset,
         packed_digest=meta.digest,
         backbone_weights=weights_of(params.model.backbone),
+        base_digest=digest(params.model.backbone),
     )
 
 
@@ -126,6 +127,7 @@ def key_of(store: Store, params: Params) -> str:
     parts = {
         "packed": store.meta.digest,
         "model": params.model.model_dump(),
+        "base": digest(params.model.backbone),
         "attention": params.attention.model_dump(),
         "train": train,
         "init_from": digest_of([Path(start)]) if start is not None else None,

@@ -121,7 +121,7 @@ class Trainer:
         share = rate_at(number, self.params.epochs * self.steps_per_epoch, self.params.warmup)
         for group in self.optimiser.param_groups:
             group["lr"] = self.params.learning_rate * share
-        loss = sum(self._backward(row, count) for row in batch)
+        loss = sum(backward(self.model, row, count, self.params.precision) for row in batch)
         norm = float(torch.nn.utils.clip_grad_norm_(trained_weights(self.model).values(), self.params.clip))
         if not np.isfinite(loss + norm):
             where = f"step {number + 1}: the loss is {loss}, the gradient's norm {norm}"
@@ -134,15 +134,6 @@ class Trainer:
         state.loss += loss * count
         state.compute += time.perf_counter() - began
         return loss
-
-    def _backward(self, row: Row, count: int) -> float:
-        device = self.model.device
-        with torch.autocast(device.type, torch.bfloat16, enabled=self.params.precision == "bf16"):
-            logits = self.model(row)
-        answers = torch.from_numpy(row.answer_K).to(device, logits.dtype)
-        loss = F.binary_cross_entropy_with_logits(logits, answers, reduction="sum") / count
-        loss.backward()
-        return loss.item()
 
     def _validate(self) -> None:
         began, state = time.perf_counter(), self.state
@@ -182,6 +173,16 @@ class Trainer:
         self.checkpoint.save(self.model, self.optimiser, self.best, self.state)
         self.state.saving += time.perf_counter() - began
         self.saved = time.monotonic()
+
+
+def backward(model: CtrModel, row: Row, count: int, precision: str) -> float:
+    """Add a row's share of the mean loss over ``count`` targets to the gradients; returns that share."""
+    with torch.autocast(model.device.type, torch.bfloat16, enabled=precision == "bf16"):
+        logits = model(row)
+    answers = torch.from_numpy(row.answer_K).to(model.device, logits.dtype)
+    loss = F.binary_cross_entropy_with_logits(logits, answers, reduction="sum") / count
+    loss.backward()
+    return loss.item()
 
 
 def _ahead(executor: ThreadPoolExecutor, items: Iterator[list[Row]]) -> Iterator[list[Row]]:

@@ -9,7 +9,7 @@ from dti.attention.forgetting import Forgetting
 from dti.attention.visibility import Sight
 from dti.errors import DtiError
 from dti.model.adapter import FORMAT, Record, load, read_record, save
-from dti.model.backbone import pretrained, with_lora
+from dti.model.backbone import digest, pretrained, with_lora
 from dti.model.ctr import CtrModel
 from dti.model.scoring import logits_of
 from dti.params import Lora
@@ -61,7 +61,12 @@ def saved(tmp_path, base, store):
             meta.dataset,
             meta.digest,
         )
-        save(tmp_path / "adapter", ctr, Record(FORMAT, *settings), store.folder / "tokenizer")
+        save(
+            tmp_path / "adapter",
+            ctr,
+            Record(FORMAT, *settings, base_digest=digest(str(base))),
+            store.folder / "tokenizer",
+        )
         return tmp_path / "adapter", ctr
 
     return make
@@ -158,3 +163,10 @@ def test_a_missing_folder_and_a_foreign_record_are_named(tmp_path):
     (tmp_path / "dti.json").write_text('{"format": 0}')
     with pytest.raises(DtiError, match="format 0, but this code reads 1"):
         read_record(tmp_path)
+
+
+def test_an_adapter_is_refused_on_another_base(saved, base):
+    folder, _ = saved("lora")
+    (base / "config.json").write_text((base / "config.json").read_text().replace("1e-06", "1e-05"))
+    with pytest.raises(DtiError, match="was trained on another model than lies at"):
+        load(folder, "blocks", CPU)

@@ -12,7 +12,7 @@ from tokenizers import pre_tokenizers
 from dti.attention.visibility import Sight
 from dti.errors import DtiError
 from dti.model.adapter import FORMAT, Record, load, read_record, save
-from dti.model.backbone import pretrained, with_lora
+from dti.model.backbone import digest, pretrained, with_lora
 from dti.model.ctr import CtrModel
 from dti.model.scoring import logits_of
 from dti.params import Lora
@@ -153,7 +153,7 @@ def test_an_adapter_on_a_file_is_saved_and_scores_the_same(tmp_path, packed, fil
             parameter.add_(0.1 * torch.randn_like(parameter))
     model = CtrModel(backbone, tokens, sight, "blocks").eval()
     made_of = ("binary", False, 5, 1, "demo", packed.meta.digest, weights_of(str(file)))
-    record = Record(FORMAT, str(file), None, tuning, {}, sight, tokens, *made_of)
+    record = Record(FORMAT, str(file), None, tuning, {}, sight, tokens, *made_of, base_digest=digest(str(file)))
     save(tmp_path / "adapter", model, record, packed.folder / "tokenizer")
     loaded, found = load(tmp_path / "adapter", "blocks", CPU)
     assert found.backbone_weights == "GGUF Q8_0, dequantised to float32"

@@ -9,8 +9,11 @@ from dti.errors import DtiError
 from dti.model.adapter import load
 from dti.model.catalogue import give_states
 from dti.model.scoring import logits_of
+from dti.params import load_params
 from dti.prompts.packing import serving_prompts, stream_prompts
 from dti.prompts.store import Store
+from dti.training import trainer
+from dti.training.run import key_of
 from dti.training.trainer import Trainer
 
 
@@ -60,7 +63,7 @@ def test_patience_zero_never_stops_early(project, scripted, monkeypatch):
 def test_a_loss_that_is_not_finite_stops_before_the_weights_change(project, monkeypatch):
     run = project("broken")
     steps = []
-    monkeypatch.setattr(Trainer, "_backward", lambda self, row, count: float("nan"))
+    monkeypatch.setattr(trainer, "backward", lambda model, row, count, precision: float("nan"))
     monkeypatch.setattr(torch.optim.AdamW, "step", lambda self: steps.append(1))
     with pytest.raises(DtiError, match="step 1: the loss is nan, .* lower train.learning_rate"):
         run.train_here(monkeypatch)
@@ -69,14 +72,14 @@ def test_a_loss_that_is_not_finite_stops_before_the_weights_change(project, monk
 
 def test_bf16_trains_and_keeps_logits_and_loss_in_float32(project, monkeypatch):
     seen = set()
-    forward = Trainer._backward
+    backward = trainer.backward
 
-    def spy(self, row, count):
+    def spy(model, row, count, precision):
         with torch.autocast("cpu", torch.bfloat16), torch.no_grad():
-            seen.add(self.model(row).dtype)
-        return forward(self, row, count)
+            seen.add(model(row).dtype)
+        return backward(model, row, count, precision)
 
-    monkeypatch.setattr(Trainer, "_backward", spy)
+    monkeypatch.setattr(trainer, "backward", spy)
     run = project("half", precision="bf16", epochs=1)
     run.train_here(monkeypatch)
     assert seen == {torch.float32}
@@ -142,3 +145,25 @@ def test_frozen_content_trains_and_scores_with_one_token_a_target(project, packe
     streamed = logits_of(model, store, stream_prompts(store, "test", "all"), 1000, "test")
     assert abs(served - streamed).max() < 1e-5
     assert len(list((run.folder / "home" / "catalogues").glob("[!.]*"))) == 1, "the states of training serve scoring"
+
+
+def test_frozen_content_trains_in_bf16(project, packed, tmp_path, monkeypatch):
+    """Its states are kept in bf16, and validation, which has no autocast, reads them, too."""
+    save_base(tmp_path / "base", packed)
+    run = project("half frozen", epochs=1, precision="bf16")
+    model = {"backbone": str(tmp_path / "base"), "tuning": "lora"}
+    run.set(model=model, attention={"layout": "unique", "content": "frozen"})
+    run.train_here(monkeypatch)
+    assert run.report()["valid_auc"] is not None
+    assert run.report()["catalogue_bytes"] == 2 * 2 * Store.open(packed).catalogue.size * 16 * 2
+
+
+def test_another_base_at_the_same_path_is_another_run(project, packed, tmp_path):
+    save_base(tmp_path / "base", packed)
+    run = project("based")
+    run.set(model={"backbone": str(tmp_path / "base"), "tuning": "lora"})
+    store, params = Store.open(packed), load_params(run.folder / "params.yaml")
+    before = key_of(store, params)
+    assert key_of(store, params) == before
+    save_base(tmp_path / "base", packed, rms_norm_eps=1e-3)
+    assert key_of(store, params) != before
