@@ -18,7 +18,7 @@ from dti.files import read_json, write_json
 from dti.params import Params, parse_params
 from dti.prompts.pack import pack
 from dti.prompts.store import Store
-from dti.sweep.workspace import SOURCES
+from dti.workspace import SOURCES
 
 Histories = Sequence[Sequence[tuple[int, int]]]
 ROOT = Path(__file__).parents[1]

@@ -10,7 +10,7 @@ from dti import git
 from dti.errors import DtiError
 from dti.files import atomic_file, read_json, write_json
 from dti.sweep.grid import Cell, Grid, flatten
-from dti.sweep.workspace import SOURCES
+from dti.workspace import SOURCES
 
 REPORTS = ("metrics", "train", "parity")
 TOKENS = ("tokens_per_target", "sliding_tokens_per_target", "counted_ratio")

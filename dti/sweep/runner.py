@@ -11,7 +11,7 @@ from dti.home import ROOT
 from dti.progress import clock
 from dti.sweep.grid import Cell, Grid, filled
 from dti.sweep.results import check_results, code_of, place_of, write_result
-from dti.sweep.workspace import Workspace
+from dti.workspace import Workspace
 
 TARGET = "evaluate"
 

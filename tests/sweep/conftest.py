@@ -13,7 +13,7 @@ import yaml
 from dti.files import write_json
 from dti.sweep.command import sweep_of
 from dti.sweep.runner import Sweep
-from dti.sweep.workspace import Workspace
+from dti.workspace import Workspace
 
 GRID: dict[str, Any] = {
     "name": "small",

@@ -9,7 +9,7 @@ from dti.files import read_json, write_json
 from dti.sweep import command
 from dti.sweep.results import place_of
 from dti.sweep.runner import run_cells
-from dti.sweep.workspace import Workspace
+from dti.workspace import Workspace
 
 
 def run(write_grid, **options):
@@ -45,7 +45,7 @@ def test_a_workspace_has_its_own_parameters_and_the_shared_cache(sweep, stub):
     local = (folder / ".dvc/config.local").read_text()
     assert "no_scm = true" in local
     assert f"dir = {Workspace(folder).cache}" in local
-    assert (folder / "dti/sweep/workspace.py").is_file()
+    assert (folder / "dti/workspace.py").is_file()
     assert not list(folder.rglob("__pycache__"))
 
 

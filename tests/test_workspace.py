@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from dti import workspace as module
 from dti.errors import DtiError
 from dti.home import ROOT
-from dti.sweep import workspace as module
-from dti.sweep.workspace import SOURCES, Workspace, shared_cache
+from dti.workspace import SOURCES, Workspace, shared_cache
 
 STOPS_IN_ORDER = """
 import os, signal, sys, time
