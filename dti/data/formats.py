@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -24,7 +25,7 @@ def read_file(path: Path, required: Sequence[str]) -> Table:
     """
     if not path.is_file():
         raise DtiError(f"{path}: no such file")
-    kind = path.suffixes[-2] if path.suffix == ".gz" and len(path.suffixes) > 1 else path.suffix
+    kind = _kind(path)
     if kind in (".csv", ".tsv"):
         return scan_delimited(path, path.name, required)
     if kind in (".jsonl", ".ndjson"):
@@ -34,20 +35,37 @@ def read_file(path: Path, required: Sequence[str]) -> Table:
     raise DtiError(f"{path}: the name must end in .csv, .tsv, .jsonl, .ndjson (each also with .gz) or .parquet")
 
 
+def _kind(path: Path) -> str:
+    return path.suffixes[-2] if path.suffix == ".gz" and len(path.suffixes) > 1 else path.suffix
+
+
+def columns_of(path: Path, required: Sequence[str]) -> list[str]:
+    """The names of the columns of a file that ``read_file`` can read."""
+    kind = _kind(path)
+    if kind == ".parquet":
+        return pl.scan_parquet(path).collect_schema().names()
+    return _keys(path) if kind in (".jsonl", ".ndjson") else read_file(path, required).columns
+
+
 def _lines(path: Path) -> Iterator[bytes]:
     """The lines that are not blank: the rows that messages number from 1."""
     with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as handle:
         yield from (line for line in handle if line.strip())
 
 
+def _object(line: bytes) -> dict[str, Any]:
+    found = json.loads(line)
+    if not isinstance(found, dict):
+        raise ValueError("no JSON object")
+    return found
+
+
 def _refuse_broken(path: Path, error: Exception) -> None:
     """Find the first line that is no JSON object."""
     for row, line in enumerate(_lines(path), 1):
         try:
-            fine = isinstance(json.loads(line), dict)
+            _object(line)
         except ValueError:
-            fine = False
-        if not fine:
             raise DtiError(f"{path.name}, row {row}: no JSON object on one line; correct or remove the row") from error
     raise DtiError(f"{path.name}: cannot be read as JSON lines: {error}") from error
 
@@ -57,8 +75,8 @@ def _keys(path: Path) -> list[str]:
     keys: dict[str, None] = {}
     try:
         for line in islice(_lines(path), LOOKED_AT):
-            keys |= dict.fromkeys(json.loads(line))
-    except (ValueError, TypeError) as error:
+            keys |= dict.fromkeys(_object(line))
+    except ValueError as error:
         _refuse_broken(path, error)
     except (OSError, EOFError) as error:
         raise DtiError(f"{path}: truncated or broken ({error}); get it anew") from error
