@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import polars as pl
 
@@ -60,7 +60,7 @@ def _object(line: bytes) -> dict[str, Any]:
     return found
 
 
-def _refuse_broken(path: Path, error: Exception) -> None:
+def _refuse_broken(path: Path, error: Exception) -> NoReturn:
     """Find the first line that is no JSON object."""
     for row, line in enumerate(_lines(path), 1):
         try:
@@ -94,14 +94,12 @@ def read_jsonl(path: Path, required: Sequence[str], optional: Sequence[str] = ()
         has = f"its first rows have {', '.join(keys)}" if keys else "the file is empty"
         raise DtiError(f"{path.name}: no column {', '.join(missing)}; {has}")
     schema = dict.fromkeys([*required, *optional], pl.String)
-    frame = pl.scan_ndjson(path, schema=schema, row_index_name=ROW, row_index_offset=1)
-    frame = frame.with_columns(pl.lit(None, pl.String).alias(EXTRA))
+    scan = pl.scan_ndjson(path, schema=schema, row_index_name=ROW, row_index_offset=1)
     try:
-        frame.select(pl.len()).collect(engine="streaming")
-        frame.select(pl.col(required[0]).is_null().sum()).collect(engine="streaming")
+        frame = scan.collect(engine="streaming")  # once: parsing JSON takes longer than all the rest
     except pl.exceptions.PolarsError as error:
         _refuse_broken(path, error)
-    return Table(path.name, frame)
+    return Table(path.name, frame.lazy().with_columns(pl.lit(None, pl.String).alias(EXTRA)))
 
 
 def _text(name: str, kind: pl.DataType) -> pl.Expr:
