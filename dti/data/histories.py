@@ -11,6 +11,7 @@ from dti.data.tables import ROW, Table
 from dti.data.times import WHOLE, Clock
 from dti.errors import DtiError
 
+MOST_RATINGS = 20  # as the pack stage takes them
 FRACTION = "fraction"  # microseconds beyond the second, where the source tells them
 
 
@@ -55,6 +56,13 @@ def read_interactions(
         Check("interactions with unknown items", unknown, "dropped"),
         Check("items that interactions name and the items file lacks", lost, "their interactions are dropped"),
     ]
+
+
+def keep_scale(frame: pl.DataFrame) -> tuple[pl.DataFrame, list[Check]]:
+    """Ratings of more than ``MOST_RATINGS`` values are a measurement, no scale: labels alone stay."""
+    if "rating" not in frame.columns or (values := frame["rating"].n_unique()) <= MOST_RATINGS:
+        return frame, []
+    return frame.drop("rating"), [Check("distinct ratings, too many for a scale", values, "only labels are kept")]
 
 
 def _same_user() -> pl.Expr:

@@ -9,7 +9,7 @@ from typing import Any
 from dti.data.amazon import read_amazon
 from dti.data.checks import read_items, read_users, refuse_bad_values
 from dti.data.clicks import read_clicks
-from dti.data.histories import histories, read_interactions
+from dti.data.histories import histories, keep_scale, read_interactions
 from dti.data.interim import summarise, write_interim
 from dti.data.movielens import read_1m, read_100k, read_csvs
 from dti.data.raw import Raw
@@ -51,6 +51,7 @@ def prepare(source: Path, interim: Path, data: Data) -> dict[str, Any]:
         progress.advance(1, "values checked")
         items, found = read_items(raw.items)
         frame, unknown = read_interactions(raw.interactions, items["item_id"], data.threshold, raw.clock)
+        frame, measured = keep_scale(frame)
         read = frame["user_id"].n_unique()
         frame = keep_users(frame, data.users)
         progress.advance(1, f"{len(frame):,} interactions read")
@@ -62,7 +63,9 @@ def prepare(source: Path, interim: Path, data: Data) -> dict[str, Any]:
         write_interim(folder, frame, items, users)
         shutil.copyfile(source / "source.json", folder / "source.json")
         progress.advance(1, "written")
-        return summarise(frame, len(items), read, facts, [*raw.checks, *checks, *found, *unknown, *more, *profiles])
+        return summarise(
+            frame, len(items), read, facts, [*raw.checks, *checks, *found, *unknown, *measured, *more, *profiles]
+        )
 
 
 def main() -> None:

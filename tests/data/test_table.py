@@ -182,6 +182,16 @@ def test_fractions_decide_the_split_as_well(desk):
     assert frame.group_by("user_id").agg(pl.col("place").is_sorted())["place"].all()
 
 
+@pytest.mark.parametrize(("values", "kept"), [(20, True), (21, False)])
+def test_ratings_that_are_a_measurement_leave_labels_alone(desk, values, kept):
+    rows = [f"u1,i1,{n + 0.25},{n},pan" for n in range(values)]
+    desk.write("interactions.csv", "\n".join(["user_id,item_id,stars,timestamp,title", *rows]))
+    counts = desk.counts(label=None, rating="stars")
+    assert desk.read()["label"].to_list() == [0] * 3 + [1] * (values - 3)
+    assert ("rating" in desk.read().columns) == kept
+    assert counts.get("distinct ratings, too many for a scale", 0) == (0 if kept else 21)
+
+
 def test_repeated_events(desk):
     desk.write("interactions.csv", CSV + "7,1,1,25,tent\n7,1,1,30,tent\n")
     counts = desk.counts()
