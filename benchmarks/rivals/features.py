@@ -31,6 +31,7 @@ class Features:
     Attributes:
         n: history places.
         user_M, item_M: ids.
+        packed_user_M, packed_item_M: the store's own numbers, by which metrics tell users apart.
         fields_M: a column of ids for each field of item or user that the templates name, the title aside.
         mark_M: what later targets see of the interaction: its label or its stars, from 1 on.
         label_M, order_M, split_M, timestamp_M: as packed.
@@ -40,6 +41,8 @@ class Features:
     n: int
     user_M: Ids
     item_M: Ids
+    packed_user_M: Ids
+    packed_item_M: Ids
     fields_M: dict[str, Ids]
     mark_M: Ids
     label_M: NDArray[np.int8]
@@ -64,6 +67,8 @@ class Features:
             n=store.meta.n,
             user_M=known.pop("user"),
             item_M=known.pop("item"),
+            packed_user_M=user_M,
+            packed_item_M=item_M,
             fields_M=known,
             mark_M=mark + 1,
             label_M=columns["label"],
@@ -100,7 +105,7 @@ class Features:
         """Scores beside what metrics need to know of their targets."""
         earlier = self.timestamp_M[np.maximum(rows_T - 1, 0)] < self.timestamp_M[rows_T]
         strict_T = (self.order_M[rows_T] > 0) & earlier
-        columns = (self.user_M, self.item_M, self.label_M)
+        columns = (self.packed_user_M, self.packed_item_M, self.label_M)
         user_T, item_T, label_T = (column_M[rows_T] for column_M in columns)
         return ScoredSplit(user_T, item_T, label_T, score_T, self.timestamp_M[rows_T], strict_T)
 

@@ -78,6 +78,14 @@ def test_scores_stand_beside_labels_and_strictness(features):
     scored = made.scored(made.targets("train"), np.array([0.1, 0.2, 0.3]))
     assert scored.label.tolist() == [0, 1, 1]
     assert scored.strict.tolist() == [True] * 3
+    assert (scored.user.tolist(), scored.item.tolist()) == ([0, 0, 1], [1, 2, 0])
+
+
+def test_users_that_training_does_not_know_are_still_told_apart(features, monkeypatch):
+    monkeypatch.setitem(globals(), "SPLITS", [["context", "train", "train", "test"], ["context", "test", "test"]])
+    made = features()
+    assert made.batch(made.targets("test"))["user"].tolist() == [[1], [2], [2]]
+    assert made.scored(made.targets("test"), np.full(3, 0.5)).user.tolist() == [0, 1, 1]
 
 
 def test_settings_are_distinct_and_begin_with_the_fixed_one():
