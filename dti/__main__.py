@@ -8,11 +8,13 @@ from importlib import import_module
 from dti.errors import run_or_exit
 
 COMMANDS = {
+    "check": ("dti.check", "say what section table of params.yaml makes of a file, and what is wrong with it"),
     "doctor": ("dti.doctor", "check that the pipeline can run here; --fix repairs what it can"),
     "parity": (
         "dti.parity",
         "print the trained adapter's parity gap, streams against serving prompts, for each k",
     ),
+    "preview": ("dti.preview", "show packed prompts of both paradigms, and the tokens and mask of a small one"),
     "result": ("dti.result", "print the result table of the last run and where its MLflow run is"),
     "sweep": ("dti.sweep.command", "run the cells of a grid file that have no result yet, and compare all"),
 }

@@ -35,7 +35,7 @@ def test_the_projects_own_file_is_valid():
         ("pack.nn", 20, "pack.nn: unknown parameter"),
         ("train.epochs", 1.5, "train.epochs: Input should be a valid integer"),
         ("train.learning_rate", 0, "train.learning_rate: Input should be greater than 0"),
-        ("data.name", "movies", "data.name: Input should be 'demo' or 'ml-1m'"),
+        ("data.name", "movies", "data.name: Input should be 'demo', 'ml-100k', 'ml-1m'"),
         ("data.sha256", "0" * 64, "data.sha256 has no meaning for data.name demo"),
         ("data.sha256", "short", "data.sha256: String should match"),
         ("attention.policy", "open", "attention.policy: Input should be 'window' or 'isolated'"),
