@@ -186,8 +186,21 @@ class Train(Section):
     activation_checkpointing: bool = Field(
         description="keep each layer's input alone and compute the layer again in the backward pass: less memory"
     )
+    processes: Positive = Field(description="processes that train together on this machine, one for each GPU")
+    engine: Literal["single", "ddp", "fsdp"] = Field(
+        description="how they share the model: one process alone; ddp: each has all of it (adapters, small models); "
+        "fsdp: each has a part of every weight (large ones)"
+    )
     checkpoint_seconds: int = Field(ge=0, description="seconds between checkpoints; 0 = after every step")
     init_from: str | None = Field(description="a folder made by an earlier training run, to continue from")
+
+    @model_validator(mode="after")
+    def _shared(self) -> "Train":
+        if self.engine == "single" and self.processes > 1:
+            raise ValueError(f"train.processes {self.processes} needs train.engine ddp or fsdp")
+        if self.engine != "single" and self.processes == 1:
+            raise ValueError(f"train.engine {self.engine} has no meaning for one process; raise train.processes")
+        return self
 
     @model_validator(mode="after")
     def _kept(self) -> "Train":

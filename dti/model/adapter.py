@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -9,6 +10,7 @@ from typing import Any, Literal
 import torch
 from peft import PeftModel, get_peft_model_state_dict, set_peft_model_state_dict
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from dti.attention.forgetting import Forgetting
 from dti.attention.plugin import Choice, backend_of
@@ -68,16 +70,26 @@ class Record:
     base_digest: str | None = None
 
 
-def save(folder: Path, model: CtrModel, record: Record, tokenizer: Path) -> None:
-    """Write the adapter's folder, atomically: weights, tokenizer and record."""
+def save(
+    folder: Path, model: CtrModel, record: Record, tokenizer: Path, trained: Mapping[str, Tensor] | None = None
+) -> None:
+    """Write the adapter's folder, atomically: weights, tokenizer and record.
+
+    Args:
+        trained: the trained weights by name, whole, where the model's own are parts that several processes hold.
+    """
+    weights = trained if trained is not None else dict(model.named_parameters())
+    own = {name.removeprefix("backbone."): w.detach() for name, w in weights.items() if name.startswith("backbone.")}
     with atomic_folder(folder) as partial:
         if record.tuning == "full":
-            model.backbone.save_pretrained(partial)
+            model.backbone.save_pretrained(partial, state_dict=own)
         else:
-            model.backbone.save_pretrained(partial, safe_serialization=True, save_embedding_layers=False)
+            model.backbone.save_pretrained(partial, state_dict=own, save_embedding_layers=False)
             (partial / "README.md").unlink()  # peft's empty form of a model card
         if model.slopes is not None:
-            save_file({str(i): slopes.detach().cpu() for i, slopes in enumerate(model.slopes)}, partial / SLOPES)
+            save_file(
+                {str(i): weights[f"slopes.{i}"].detach().cpu() for i in range(len(model.slopes))}, partial / SLOPES
+            )
         for file in partial.glob("*.safetensors"):
             file.chmod(0o644)  # safetensors makes files for the owner alone; a server may run as somebody else
         shutil.copytree(tokenizer, partial / "tokenizer")

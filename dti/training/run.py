@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +25,15 @@ from dti.params import Attention, Model, Params, Train
 from dti.prompts.gguf_file import weights_of
 from dti.prompts.packing import Prompts, recut, stream_prompts, training_prompts
 from dti.prompts.store import Store
-from dti.training.checkpoint import Checkpoint, trained_weights
+from dti.training.checkpoint import Checkpoint, Named, trained_weights
+from dti.training.engine import Engine
+from dti.training.ranks import Ranks
 from dti.training.trainer import Trainer, Work
 
 CODE = ("attention", "model", "prompts", "training")
-HARMLESS = {"checkpoint_seconds", "activation_checkpointing"}
-"""Parameters that change nothing of the result: a run may be resumed with other values."""
+HARMLESS = {"checkpoint_seconds", "activation_checkpointing", "processes", "engine"}
+"""Parameters that change nothing of the result but its rounding (and, with dropout, what several processes draw): a run
+may be resumed with other values."""
 
 
 def shape_of(model: Model) -> dict[str, Any]:
@@ -95,7 +99,8 @@ def model_of(store: Store, params: Params, record: Record) -> CtrModel:
         continue_from(Path(params.train.init_from), model, record, store.folder / "tokenizer")
     if params.train.activation_checkpointing:
         model.checkpoint_activations()
-    model.to(device)
+    if params.train.engine != "fsdp" or record.sight.content == "frozen":
+        model.to(device)  # FSDP moves one layer at a time: the whole need not fit
     give_states(model, store, params.train.tokens_per_pass, params.train.precision)
     return model
 
@@ -137,14 +142,17 @@ def key_of(store: Store, params: Params) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:24]
 
 
-Finish = Callable[[CtrModel, Record, Trainer], None]
+Finish = Callable[[CtrModel, Record, Trainer, Named], None]
+"""Gets the trained weights whole, by name: the model's own may be parts."""
+ALONE = Ranks()
 
 
-def train(store: Store, params: Params, finish: Finish) -> None:
+def train(store: Store, params: Params, finish: Finish, ranks: Ranks = ALONE) -> None:
     """Train, or take up the run where its last checkpoint left it.
 
     Args:
-        finish: keeps the results; the checkpoint is removed after it.
+        finish: keeps the results, called in the first process alone; the checkpoint is removed after it.
+        ranks: the processes that train together; all call this.
 
     Raises:
         DtiError: there is nothing to train on, or the same run is under way in another process.
@@ -154,13 +162,17 @@ def train(store: Store, params: Params, finish: Finish) -> None:
     record = record_of(store, params)
     model = model_of(store, params, record)
     checkpoint = Checkpoint(home() / "checkpoints" / key_of(store, params))
-    with checkpoint.held():
-        trainer = Trainer(model, work_of(store, params.train, record.sight), params.train, checkpoint)
+    with checkpoint.held() if ranks.first else nullcontext():
+        ranks.wait()  # until the first process holds the checkpoint
+        engine = Engine(model, params.train.engine, ranks)
+        trainer = Trainer(model, work_of(store, params.train, record.sight), params.train, checkpoint, engine)
         if trainer.state.resumed:
             print(f"resumed at epoch {trainer.state.epoch + 1}, step {trainer.state.step}", flush=True)
         trainer.run()
-        finish(model, record, trainer)
-        checkpoint.remove()
+        weights = trainer.whole_weights()
+        if ranks.first:
+            finish(model, record, trainer, weights)
+            checkpoint.remove()
 
 
 def report(model: CtrModel, record: Record, trainer: Trainer) -> dict[str, object]:
@@ -193,5 +205,7 @@ def report(model: CtrModel, record: Record, trainer: Trainer) -> dict[str, objec
         "trained_parameters": sum(p.numel() for p in trained_weights(model).values()),
         "device": torch.cuda.get_device_name() if model.device.type == "cuda" else "cpu",
         "threads": torch.get_num_threads(),
+        "processes": trainer.ranks.count,
+        "engine": trainer.params.engine,
         "resumed": state.resumed,
     }
