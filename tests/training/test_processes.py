@@ -84,8 +84,8 @@ def curve(run):
     return np.array([[float(row[name]) for name in ("epoch", "step", "targets", "train_loss")] for row in rows])
 
 
-def dry(run):
-    run.set(model={"tiny": DRY})
+def dry(run, **train):
+    run.set(model={"tiny": DRY}, train=train)
     return run
 
 
@@ -147,7 +147,7 @@ def test_a_killed_process_ends_the_run_which_one_process_resumes(project, alone,
     assert "the run goes on from its last checkpoint" in output
     assert not any(map(alive, ranks))
     assert not (run.folder / "models").exists()
-    run.set(train={"processes": 1, "engine": "single"})
+    dry(run, processes=1, engine="single")
     run.train_here(monkeypatch)
     assert run.report()["resumed"] == 1
     assert same_result(run, alone)
@@ -196,7 +196,7 @@ def test_two_processes_stop_when_asked_and_take_up_what_one_began(project, alone
     process = started(run)
     process.kill()
     process.communicate()
-    run.set(train={"processes": 2, "engine": engine})
+    dry(run, processes=2, engine=engine)
     process = started(run, epochs=2)
     ranks = children(process)
     process.terminate()
