@@ -95,6 +95,9 @@ class Model(Section):
     )
     revision: str | None = Field(description="the hub revision to pin; null for tiny, a folder or a file")
     tuning: Literal["full", "lora"] = Field(description="train all weights, or a LoRA adapter on all linear layers")
+    quantisation: Literal["none", "8bit", "4bit"] = Field(
+        description="hold a frozen base's matrices in 8 or 4 bits (lora on CUDA; needs the package bitsandbytes)"
+    )
     tiny: Tiny = Field(description="the small Llama that the project builds itself")
     lora: Lora = Field(description="the adapter of tuning: lora")
 
@@ -104,6 +107,12 @@ class Model(Section):
             raise ValueError("model.revision has no meaning for backbone tiny; set it to null")
         if self.backbone == "tiny" and self.tuning == "lora":
             raise ValueError("model.tuning lora needs a pretrained backbone; tiny starts from random weights: use full")
+        if self.quantisation != "none" and self.tuning == "full":
+            raise ValueError(
+                f"model.quantisation {self.quantisation} needs model.tuning lora: few bits cannot be trained"
+            )
+        if self.quantisation != "none" and self.backbone.endswith(".gguf"):
+            raise ValueError("model.quantisation takes safetensors; a GGUF file is dequantised: set it to none")
         return self
 
 
@@ -186,6 +195,7 @@ class Train(Section):
     activation_checkpointing: bool = Field(
         description="keep each layer's input alone and compute the layer again in the backward pass: less memory"
     )
+    compile: bool = Field(description="compile norms and feed-forward blocks with torch.compile: a minute, then faster")
     processes: Positive = Field(description="processes that train together on this machine, one for each GPU")
     engine: Literal["single", "ddp", "fsdp"] = Field(
         description="how they share the model: one process alone; ddp: each has all of it (adapters, small models); "
@@ -234,6 +244,10 @@ class Params(Section):
 
     @model_validator(mode="after")
     def _agree(self) -> "Params":
+        if self.model.quantisation != "none" and self.train.engine == "fsdp":
+            raise ValueError("model.quantisation does not go with train.engine fsdp, which cuts weights; set ddp")
+        if self.model.quantisation != "none" and self.train.device == "cpu":
+            raise ValueError("model.quantisation needs a GPU; set train.device cuda, or model.quantisation none")
         if self.data.name == "demo" and self.data.sha256 is not None:
             raise ValueError("data.sha256 has no meaning for data.name demo; set it to null")
         if self.attention.content == "frozen" and self.model.tuning == "full":

@@ -16,9 +16,7 @@ NEAR = 0.25
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add ``--steps`` and ``--check``."""
     parser.add_argument("--steps", type=int, default=20, help="steps to time (default 20)")
-    parser.add_argument(
-        "--check", action="store_true", help="compare with the last run, reports/train.json"
-    )
+    parser.add_argument("--check", action="store_true", help="compare with the last run, reports/train.json")
 
 
 def run(arguments: argparse.Namespace) -> None:

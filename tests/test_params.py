@@ -47,6 +47,7 @@ def test_the_projects_own_file_is_valid():
         ("train.init_from", "models/adapter", "train.init_from is this run's own output"),
         ("train.processes", 2, "train.processes 2 needs train.engine ddp or fsdp"),
         ("train.engine", "fsdp", "train.engine fsdp has no meaning for one process"),
+        ("model.quantisation", "4bit", "model.quantisation 4bit needs model.tuning lora"),
         ("demo.interactions", 300, "demo.interactions must be at least 8 per user"),
         ("track", None, "track: Input should be a valid dictionary"),
         ("extra", 1, "extra: unknown parameter"),

@@ -17,7 +17,7 @@ from dti.attention.plugin import Choice, backend_of
 from dti.attention.visibility import Sight
 from dti.errors import DtiError
 from dti.files import atomic_folder, read_json, sha256_of
-from dti.model.backbone import digest, pretrained
+from dti.model.backbone import Quantisation, digest, pretrained
 from dti.model.ctr import CtrModel
 from dti.prompts.gguf_file import FULL
 from dti.prompts.row import Layout
@@ -30,6 +30,7 @@ COMPARED = (
     "backbone",
     "backbone_weights",
     "base_digest",
+    "quantisation",
     "revision",
     "tuning",
     "shape",
@@ -49,6 +50,7 @@ class Record:
     Attributes:
         shape: the parameters of ``model.tiny`` or ``model.lora``, whichever made it; empty for other full training.
         base_digest: of a local backbone's files; None for ``tiny`` and for a hub id.
+        quantisation: the bits that the base's matrices were held in, and are in scoring.
         backbone_weights: what the backbone's weights were before training; records without it are of float32 ones.
     """
 
@@ -68,6 +70,7 @@ class Record:
     backbone_weights: str = FULL
     instruction: str | None = None
     base_digest: str | None = None
+    quantisation: Quantisation = "none"
 
 
 def save(
@@ -142,7 +145,7 @@ def load(folder: Path, choice: Choice, device: torch.device, layout: Layout = "s
                 f"{folder} was trained on another model than lies at {record.backbone} now (digest "
                 f"{record.base_digest}, found {found}); put the model back, or train again"
             )
-        base = pretrained(record.backbone, record.revision)
+        base = pretrained(record.backbone, record.revision, record.quantisation)
         backbone = PeftModel.from_pretrained(base, str(folder), use_safetensors=True)
     model = CtrModel(backbone, record.tokens, record.sight, backend, layout)
     _load_slopes(folder, model)

@@ -6,6 +6,7 @@ from pathlib import Path
 from dti.errors import run_or_exit
 from dti.files import atomic_file, write_json
 from dti.model.adapter import Record, save
+from dti.model.backbone import check_quantisation
 from dti.model.ctr import CtrModel
 from dti.params import Params, load_params
 from dti.prompts.store import Store
@@ -19,6 +20,7 @@ from dti.training.trainer import Trainer
 def main() -> None:
     """Train with the parameters of params.yaml on data/packed; a killed run goes on from its last checkpoint."""
     params = load_params()
+    check_quantisation(params.model.quantisation)
     launch(work, params.train.processes, params.train.device, params)
 
 

@@ -28,6 +28,7 @@ class State:
         targets, tokens: trained so far, context and probe tokens counted.
         loss: summed over the targets of the epoch under way.
         wait, compute, validation, saving: seconds spent so far.
+        joules: taken in the epochs, validation and checkpoints left out; 0 where nothing tells.
         history: a row per finished epoch; see docs/formats.md.
         resumed: how often the run was taken up again.
     """
@@ -41,6 +42,7 @@ class State:
     compute: float = 0.0
     validation: float = 0.0
     saving: float = 0.0
+    joules: float = 0.0
     history: list[dict[str, float | None]] = field(default_factory=list)
     resumed: int = 0
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import sys
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
@@ -31,7 +32,7 @@ from dti.training.ranks import Ranks
 from dti.training.trainer import Trainer, Work
 
 CODE = ("attention", "model", "prompts", "training")
-HARMLESS = {"checkpoint_seconds", "activation_checkpointing", "processes", "engine"}
+HARMLESS = {"checkpoint_seconds", "activation_checkpointing", "processes", "engine", "compile"}
 """Parameters that change nothing of the result but its rounding (and, with dropout, what several processes draw): a run
 may be resumed with other values."""
 
@@ -81,6 +82,7 @@ def record_of(store: Store, params: Params) -> Record:
         packed_digest=meta.digest,
         backbone_weights=weights_of(params.model.backbone),
         base_digest=digest(params.model.backbone),
+        quantisation=params.model.quantisation,
     )
 
 
@@ -99,6 +101,8 @@ def model_of(store: Store, params: Params, record: Record) -> CtrModel:
         continue_from(Path(params.train.init_from), model, record, store.folder / "tokenizer")
     if params.train.activation_checkpointing:
         model.checkpoint_activations()
+    if params.train.compile:
+        model.compile_layers()
     if params.train.engine != "fsdp" or record.sight.content == "frozen":
         model.to(device)  # FSDP moves one layer at a time: the whole need not fit
     give_states(model, store, params.train.tokens_per_pass, params.train.precision)
@@ -175,6 +179,12 @@ def train(store: Store, params: Params, finish: Finish, ranks: Ranks = ALONE) ->
             checkpoint.remove()
 
 
+def compile_seconds() -> float:
+    """Seconds that torch.compile has taken in this process, for ``train.compile`` or flex; part of the training hours."""
+    dynamo = sys.modules.get("torch._dynamo.utils")
+    return float(dynamo.calculate_time_spent().get("total_wall_time", 0.0)) if dynamo else 0.0
+
+
 def report(model: CtrModel, record: Record, trainer: Trainer) -> dict[str, object]:
     """The content of reports/train.json.
 
@@ -190,6 +200,10 @@ def report(model: CtrModel, record: Record, trainer: Trainer) -> dict[str, objec
         "compute_hours": state.compute / 3600,
         "validation_hours": state.validation / 3600,
         "checkpoint_hours": state.saving / 3600,
+        "gpu_hours": state.hours * trainer.ranks.count if model.device.type == "cuda" else 0.0,
+        "joules": state.joules if trainer.meter.sources else None,
+        "joules_of": trainer.meter.sources,
+        "compile_seconds": compile_seconds(),
         "targets_per_second": state.targets / (state.wait + state.compute),
         "train_targets": int(trainer.work.training.targets.sum()),
         "train_tokens": state.tokens // state.epoch,

@@ -22,6 +22,7 @@ from dti.prompts.packing import Prompts
 from dti.prompts.row import Row
 from dti.prompts.store import Store
 from dti.training.checkpoint import Checkpoint, Named, State, trained_weights
+from dti.training.energy import Meter
 from dti.training.engine import Engine, Shared
 from dti.training.interrupt import stop_requests
 from dti.training.ranks import whole
@@ -57,6 +58,7 @@ class Trainer:
         self.steps_per_epoch = -(-int(work.training.targets.sum()) // params.targets_per_step)
         self.saved = time.monotonic()
         self.stop: Callable[[], bool] = lambda: False
+        self.meter = Meter(self.ranks.count if model.device.type == "cuda" else 0)
 
     def run(self) -> State:
         """Train to the end, or until validation stops improving; the model then holds the best weights.
@@ -100,6 +102,7 @@ class Trainer:
         total = int(self.work.training.targets.sum())
         steps = epoch_steps(self.work.store, self.work.training, params.targets_per_step, (params.seed, state.epoch))
         self.model.train()
+        self.meter.joules()
         what, done = f"epoch {state.epoch + 1}/{params.epochs}", min(state.step * params.targets_per_step, total)
         with Progress(what, total, "targets", done=done) as progress, ThreadPoolExecutor(1) as executor:
             batches = _ahead(executor, self._batches(steps, skip=state.step))
@@ -146,6 +149,7 @@ class Trainer:
         state.targets += batch.targets
         state.tokens += tokens
         state.loss += loss * batch.targets
+        state.joules += self.meter.joules()
         state.compute += time.perf_counter() - began
         return loss
 
@@ -205,6 +209,7 @@ class Trainer:
         began = time.perf_counter()
         self.checkpoint.save(self.model, self.optimiser, self.best, self.state, write=self.ranks.first)
         self.state.saving += time.perf_counter() - began
+        self.meter.joules()  # not training's
         self.saved = time.monotonic()
 
 
