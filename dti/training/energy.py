@@ -23,7 +23,7 @@ class Meter:
     """
 
     def __init__(self, gpus: int) -> None:
-        self.nvml = _nvml() if gpus else None
+        self.nvml: Any = _nvml() if gpus else None
         self.gpus = range(gpus)
         self.last = dict(self._counters())
         self.sources = sorted({name.split()[0] for name in self.last})

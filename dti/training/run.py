@@ -180,7 +180,7 @@ def train(store: Store, params: Params, finish: Finish, ranks: Ranks = ALONE) ->
 
 
 def compile_seconds() -> float:
-    """Seconds that torch.compile has taken in this process, for ``train.compile`` or flex; part of the training hours."""
+    """Seconds that torch.compile took in this process, for ``train.compile`` or flex; part of the training hours."""
     dynamo = sys.modules.get("torch._dynamo.utils")
     return float(dynamo.calculate_time_spent().get("total_wall_time", 0.0)) if dynamo else 0.0
 
