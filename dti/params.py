@@ -195,7 +195,7 @@ class Train(Section):
     activation_checkpointing: bool = Field(
         description="keep each layer's input alone and compute the layer again in the backward pass: less memory"
     )
-    compile: bool = Field(description="compile norms and feed-forward blocks with torch.compile: a minute, then faster")
+    compile: bool = Field(description="compile norms and feed-forward blocks with torch.compile (CUDA alone)")
     processes: Positive = Field(description="processes that train together on this machine, one for each GPU")
     engine: Literal["single", "ddp", "fsdp"] = Field(
         description="how they share the model: one process alone; ddp: each has all of it (adapters, small models); "
@@ -210,6 +210,12 @@ class Train(Section):
             raise ValueError(f"train.processes {self.processes} needs train.engine ddp or fsdp")
         if self.engine != "single" and self.processes == 1:
             raise ValueError(f"train.engine {self.engine} has no meaning for one process; raise train.processes")
+        return self
+
+    @model_validator(mode="after")
+    def _compiles(self) -> "Train":
+        if self.compile and self.device == "cpu":
+            raise ValueError("train.compile gains nothing on a CPU; set it to false")
         return self
 
     @model_validator(mode="after")

@@ -102,11 +102,19 @@ def model_of(store: Store, params: Params, record: Record) -> CtrModel:
     if params.train.activation_checkpointing:
         model.checkpoint_activations()
     if params.train.compile:
-        model.compile_layers()
+        _compile(model, device)
     if params.train.engine != "fsdp" or record.sight.content == "frozen":
         model.to(device)  # FSDP moves one layer at a time: the whole need not fit
     give_states(model, store, params.train.tokens_per_pass, params.train.precision)
     return model
+
+
+def _compile(model: CtrModel, device: torch.device) -> None:
+    """Compile, or say why not."""
+    if device.type == "cpu":
+        print("train.compile: left out; on a CPU it takes a minute and gains nothing (docs/log.md)", flush=True)
+    else:
+        model.compile_layers()
 
 
 def work_of(store: Store, train: Train, sight: Sight) -> Work:

@@ -8,11 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from dti.errors import DtiError
 from dti.params import load_params
 from dti.prompts.batching import epoch_steps
 from dti.prompts.packing import Prompts, recut, training_prompts
@@ -208,6 +210,23 @@ def test_two_processes_stop_when_asked_and_take_up_what_one_began(project, alone
     assert code == 0, output
     assert run.report()["resumed"] == 2
     assert same_result(run, alone)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA devices")
+@pytest.mark.parametrize("engine", ["ddp", "fsdp"])
+def test_two_gpus_train_as_one_process_on_the_cpu(project, alone, engine):
+    run = dry(project("gpus"), processes=2, engine=engine, device="cuda")
+    code, output = run.train()
+    assert code == 0, output
+    np.testing.assert_allclose(curve(run), curve(alone), rtol=1e-2)
+
+
+def test_more_processes_than_gpus_are_refused(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(DtiError, match="train.processes: 2, but this machine has 1 GPUs; lower it"):
+        launch(print, 2, "cuda")
 
 
 @pytest.mark.slow
