@@ -120,7 +120,7 @@ def alive(number):
 
 def started(run, epochs=0):
     """A stage whose checkpoint says that so many epochs are finished."""
-    process, deadline = run.start(), time.monotonic() + 200
+    process, deadline = run.start(), time.monotonic() + 400
     while run.epochs_done < epochs:
         assert process.poll() is None, process.stdout.read()
         assert time.monotonic() < deadline
@@ -143,7 +143,7 @@ def test_a_killed_process_ends_the_run_which_one_process_resumes(project, alone,
     ranks = children(process)
     assert len(ranks) == 2
     os.kill(ranks[1], signal.SIGKILL)
-    output, _ = process.communicate(timeout=120)
+    output, _ = process.communicate(timeout=300)
     assert process.returncode == 1
     assert "ERROR: train: process 1 of 2 (rank 1) was ended by SIGKILL" in output
     assert "the run goes on from its last checkpoint" in output
@@ -192,6 +192,7 @@ def test_two_processes_train_an_adapter_as_one(project, packed, tmp_path, monkey
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)  # three stages, seven processes
 @pytest.mark.parametrize("engine", ["ddp", "fsdp"])
 def test_two_processes_stop_when_asked_and_take_up_what_one_began(project, alone, monkeypatch, engine):
     run = dry(project("asked"))
@@ -202,7 +203,7 @@ def test_two_processes_stop_when_asked_and_take_up_what_one_began(project, alone
     process = started(run, epochs=2)
     ranks = children(process)
     process.terminate()
-    output, _ = process.communicate(timeout=120)
+    output, _ = process.communicate(timeout=300)
     assert process.returncode == 130, output
     assert "resumed at epoch" in output
     assert not any(map(alive, ranks))
