@@ -3,6 +3,8 @@
 import csv
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -228,6 +230,39 @@ def test_more_processes_than_gpus_are_refused(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     with pytest.raises(DtiError, match="train.processes: 2, but this machine has 1 GPUs; lower it"):
         launch(print, 2, "cuda")
+
+
+IDLE = """
+import sys, time
+from pathlib import Path
+from dti.training.launch import launch
+
+def work(ranks, folder):
+    (folder / str(ranks.rank)).touch()
+    time.sleep(500)
+
+if __name__ == "__main__":
+    launch(work, 2, "cpu", Path(sys.argv[1]))
+"""
+
+
+@pytest.mark.slow
+def test_a_killed_starter_leaves_no_process_behind(tmp_path):
+    (tmp_path / "idle.py").write_text(IDLE)
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    process = subprocess.Popen([sys.executable, tmp_path / "idle.py", tmp_path], env=environment)
+    deadline = time.monotonic() + 400
+    while not (tmp_path / "0").exists() or not (tmp_path / "1").exists():
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    ranks = children(process)
+    assert len(ranks) == 2
+    process.kill()
+    process.wait()
+    while any(map(alive, ranks)):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
 
 
 @pytest.mark.slow
