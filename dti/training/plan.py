@@ -9,8 +9,12 @@ Another way is measured on single passes, a few, and extrapolated to its steps b
     hours = epochs x targets x FLOPs of a target x median(seconds of a pass / its FLOPs) / 3600
 
 A way that cannot be run without long preparation is not measured: it takes the rate, FLOP/s, of the way most like it.
-Tokens and FLOPs of a target are counted from the rows of some steps. Memory is what weights, gradients, optimiser, best
-weights and a pass's activations take: the interpreter's and the libraries' own, about half a GiB, come on top.
+Tokens and FLOPs of a target are counted from the rows of some steps.
+
+    memory = weights + 16 bytes x trained weights + kept states + 2 x what the first pass keeps for its backward pass
+
+The 16 bytes are gradient, AdamW's two moments and the best value so far. The 2 is a rule: the backward pass has tensors
+of its own (a CPU took 1.6 and 1.8 times what was kept). The interpreter and its libraries, half a GiB, come on top.
 """
 
 from collections.abc import Iterator, Sequence
@@ -153,13 +157,13 @@ class Planner:
         return work.flops(self.shape, self.params.model.tuning)
 
     def _memory(self, way: Way) -> int:
-        """Bytes: weights, three more numbers and the best value of each trained one, catalogue, the first pass."""
+        """Bytes, by the module's formula."""
         trained = sum(p.numel() for p in trained_weights(self.model).values())
         held = sum(p.numel() * p.element_size() for p in self.model.parameters())
         states = self.model.states.shape.bytes if way.attention.content == "frozen" and self.model.states else 0
         first = self._first_pass(way, next(self._steps(way)))
         row = next(rows(self.store, first, self.params.train.tokens_per_pass, way.attention.layout))
-        return held + 16 * trained + states + kept_bytes(self.model, row, self.params.train.precision)
+        return held + 16 * trained + states + 2 * kept_bytes(self.model, row, self.params.train.precision)
 
     def _steps(self, way: Way) -> Iterator[Prompts]:
         """Steps as training makes them, epoch after epoch."""
