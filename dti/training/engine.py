@@ -45,6 +45,11 @@ class Engine:
             self.module.set_requires_gradient_sync(last)
         return nullcontext()
 
+    def part(self) -> None:
+        """Behind forward passes without backward ones: FSDP's weights are parts again, as the optimiser knows them."""
+        if isinstance(self.module, FSDPModule):
+            self.module.reshard()
+
 
 def shard(model: CtrModel, ranks: Ranks) -> None:
     """Split every weight over the processes: each layer is gathered when it computes, the rest for the whole pass."""

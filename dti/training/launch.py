@@ -28,14 +28,14 @@ GRACE = 10.0
 PATIENCE = timedelta(hours=2)
 """How long a process waits for the others: the first may write a large checkpoint meanwhile."""
 
-Work = Callable[..., None]
+Task = Callable[..., None]
 
 
-def launch(work: Work, processes: int, device: str, *arguments: Any) -> None:
-    """Call ``work(ranks, *arguments)`` in each of ``processes`` new processes; in this one where one is enough.
+def launch(task: Task, processes: int, device: str, *arguments: Any) -> None:
+    """Call ``task(ranks, *arguments)`` in each of ``processes`` new processes; in this one where one is enough.
 
     Args:
-        work: a function of a module.
+        task: a function of a module.
         device: ``train.device``.
 
     Raises:
@@ -43,7 +43,7 @@ def launch(work: Work, processes: int, device: str, *arguments: Any) -> None:
         KeyboardInterrupt: a stop was asked for, and followed.
     """
     if processes == 1:
-        work(Ranks(), *arguments)
+        task(Ranks(), *arguments)
         return
     kind = device_of(device).type
     if kind == "cuda" and torch.cuda.device_count() < processes:
@@ -52,7 +52,7 @@ def launch(work: Work, processes: int, device: str, *arguments: Any) -> None:
             "train.device cpu"
         )
     with tempfile.TemporaryDirectory(prefix="dti-ranks-") as name:
-        given = (work, processes, kind, Path(name), arguments)
+        given = (task, processes, kind, Path(name), arguments)
         context = start_processes(_begin, given, processes, join=False, start_method="spawn")
         with _passing_on(context):
             _watch(context, Path(name))
@@ -100,7 +100,7 @@ def _passing_on(context: ProcessContext) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _begin(rank: int, work: Work, processes: int, kind: str, folder: Path, arguments: tuple[Any, ...]) -> None:
+def _begin(rank: int, task: Task, processes: int, kind: str, folder: Path, arguments: tuple[Any, ...]) -> None:
     """What a new process does."""
     os.setpgid(0, 0)  # a terminal's Ctrl-C goes to the starting process alone
     if rank > 0:
@@ -118,7 +118,7 @@ def _begin(rank: int, work: Work, processes: int, kind: str, folder: Path, argum
     backend = "nccl" if kind == "cuda" else "gloo"
     try:
         distributed.init_process_group(backend, store=store, rank=rank, world_size=processes, timeout=PATIENCE)
-        work(Ranks(rank, processes, device), *arguments)
+        task(Ranks(rank, processes, device), *arguments)
         distributed.destroy_process_group()
     except DtiError as error:
         (folder / f"error-{rank}").write_text(str(error))

@@ -200,6 +200,7 @@ class Trainer:
             logits = logits_of(self.model, store, prompts, tokens, "validation", self.stop)
         else:
             logits = scores(self.model, store, prompts, tokens, self.ranks, self.stop)
+        self.engine.part()
         score = probability(logits)
         answer = answers_of(store, prompts)
         auc = float(roc_auc_score(answer, score)) if 0 < answer.mean() < 1 else None

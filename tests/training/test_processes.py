@@ -160,7 +160,7 @@ def test_a_killed_process_ends_the_run_which_one_process_resumes(project, alone,
 @pytest.mark.slow
 @pytest.mark.parametrize("engine", ["ddp", "fsdp"])
 def test_two_processes_train_as_one(project, alone, engine):
-    run = dry(project("two", processes=2, engine=engine))
+    run = dry(project("two", processes=2, engine=engine, tokens_per_pass=64))  # several passes a step in each
     code, output = run.train()
     assert code == 0, output
     assert same_result(run, alone)
