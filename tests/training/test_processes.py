@@ -14,6 +14,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
+from torch import distributed
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from dti.errors import DtiError
@@ -22,10 +23,12 @@ from dti.prompts.batching import epoch_steps
 from dti.prompts.packing import Prompts, recut, training_prompts
 from dti.prompts.row import ranges
 from dti.prompts.store import Store
+from dti.stages import train as stage
 from dti.training.launch import launch
 from dti.training.ranks import Ranks
 from dti.training.run import key_of
 from dti.training.share import batch_of, deal
+from dti.training.trainer import Trainer
 
 DRY = {"layers": 2, "width": 16, "heads": 2, "dropout": 0.0, "vocabulary": 300}
 """No dropout: with it, each process draws its own."""
@@ -153,6 +156,38 @@ def test_a_killed_process_ends_the_run_which_one_process_resumes(project, alone,
     assert not (run.folder / "models").exists()
     dry(run, processes=1, engine="single")
     run.train_here(monkeypatch)
+    assert run.report()["resumed"] == 1
+    assert same_result(run, alone)
+
+
+@pytest.fixture
+def group(tmp_path):
+    """A process group of this process alone."""
+    store = distributed.FileStore(str(tmp_path / "meeting"), 1)
+    distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
+    yield
+    distributed.destroy_process_group()
+
+
+@pytest.mark.parametrize("engine", ["ddp", "fsdp"])
+def test_an_engine_trains_and_resumes_as_none_does(group, project, alone, monkeypatch, engine):
+    """Stopped behind a validation, whose passes gather weights that no backward pass parts again."""
+    run = dry(project("engine", tokens_per_pass=64))
+    monkeypatch.chdir(run.folder)
+    monkeypatch.setenv("DTI_HOME", str(run.folder / "home"))
+    params = load_params()
+    params = params.model_copy(update={"train": params.train.model_copy(update={"engine": engine})})
+    epoch = Trainer._epoch
+
+    def stopping(self, asked):
+        if self.state.epoch == 2 and not self.state.resumed:
+            raise KeyboardInterrupt
+        epoch(self, asked)
+
+    monkeypatch.setattr(Trainer, "_epoch", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        stage.work(Ranks(), params)
+    stage.work(Ranks(), params)
     assert run.report()["resumed"] == 1
     assert same_result(run, alone)
 
