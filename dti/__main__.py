@@ -14,6 +14,7 @@ COMMANDS = {
         "dti.parity",
         "print the trained adapter's parity gap, streams against serving prompts, for each k",
     ),
+    "plan": ("dti.plan", "print what training would cost, measured by a few steps: tokens, FLOPs, hours, memory"),
     "preview": ("dti.preview", "show packed prompts of both paradigms, and the tokens and mask of a small one"),
     "result": ("dti.result", "print the result table of the last run and where its MLflow run is"),
     "sweep": ("dti.sweep.command", "run the cells of a grid file that have no result yet, and compare all"),

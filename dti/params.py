@@ -154,6 +154,9 @@ class Model(Section):
     )
     revision: str | None = Field(description="the hub revision to pin; null for tiny, a folder or a file")
     tuning: Literal["full", "lora"] = Field(description="train all weights, or a LoRA adapter on all linear layers")
+    quantisation: Literal["none", "8bit", "4bit"] = Field(
+        description="hold a frozen base's matrices in 8 or 4 bits (lora on CUDA; needs the package bitsandbytes)"
+    )
     tiny: Tiny = Field(description="the small Llama that the project builds itself")
     lora: Lora = Field(description="the adapter of tuning: lora")
 
@@ -163,6 +166,12 @@ class Model(Section):
             raise ValueError("model.revision has no meaning for backbone tiny; set it to null")
         if self.backbone == "tiny" and self.tuning == "lora":
             raise ValueError("model.tuning lora needs a pretrained backbone; tiny starts from random weights: use full")
+        if self.quantisation != "none" and self.tuning == "full":
+            raise ValueError(
+                f"model.quantisation {self.quantisation} needs model.tuning lora: few bits cannot be trained"
+            )
+        if self.quantisation != "none" and self.backbone.endswith(".gguf"):
+            raise ValueError("model.quantisation takes safetensors; a GGUF file is dequantised: set it to none")
         return self
 
 
@@ -245,8 +254,28 @@ class Train(Section):
     activation_checkpointing: bool = Field(
         description="keep each layer's input alone and compute the layer again in the backward pass: less memory"
     )
+    compile: bool = Field(description="compile norms and feed-forward blocks with torch.compile (CUDA alone)")
+    processes: Positive = Field(description="processes that train together on this machine, one for each GPU")
+    engine: Literal["single", "ddp", "fsdp"] = Field(
+        description="how they share the model: one process alone; ddp: each has all of it (adapters, small models); "
+        "fsdp: each has a part of every weight (large ones)"
+    )
     checkpoint_seconds: int = Field(ge=0, description="seconds between checkpoints; 0 = after every step")
     init_from: str | None = Field(description="a folder made by an earlier training run, to continue from")
+
+    @model_validator(mode="after")
+    def _shared(self) -> "Train":
+        if self.engine == "single" and self.processes > 1:
+            raise ValueError(f"train.processes {self.processes} needs train.engine ddp or fsdp")
+        if self.engine != "single" and self.processes == 1:
+            raise ValueError(f"train.engine {self.engine} has no meaning for one process; raise train.processes")
+        return self
+
+    @model_validator(mode="after")
+    def _compiles(self) -> "Train":
+        if self.compile and self.device == "cpu":
+            raise ValueError("train.compile gains nothing on a CPU; set it to false")
+        return self
 
     @model_validator(mode="after")
     def _kept(self) -> "Train":
@@ -279,6 +308,14 @@ class Params(Section):
     train: Train
     evaluate: Evaluate
     track: Track
+
+    @model_validator(mode="after")
+    def _fits_devices(self) -> "Params":
+        if self.model.quantisation != "none" and self.train.engine == "fsdp":
+            raise ValueError("model.quantisation does not go with train.engine fsdp, which cuts weights; set ddp")
+        if self.model.quantisation != "none" and self.train.device == "cpu":
+            raise ValueError("model.quantisation needs a GPU; set train.device cuda, or model.quantisation none")
+        return self
 
     @model_validator(mode="after")
     def _agree(self) -> "Params":
