@@ -8,6 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from mlflow import MlflowClient
+
+from dti.registry.tracking import tracking_uri
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -76,6 +79,22 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     return folder
+
+
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """MLflow's tables, which take seconds to make, without an experiment of ours."""
+    path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
+    MlflowClient(f"sqlite:///{path}").search_experiments()
+    return path
+
+
+@pytest.fixture
+def store(project: Path, empty_database: Path) -> MlflowClient:
+    """A client of the project's MLflow, with its tables made."""
+    target = Path(tracking_uri().removeprefix("sqlite:///"))
+    shutil.copy(empty_database, target)
+    return MlflowClient(tracking_uri())
 
 
 @pytest.fixture

@@ -35,22 +35,6 @@ main()
 """
 
 
-@pytest.fixture(scope="session")
-def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """MLflow's tables, which take seconds to make, without an experiment of ours."""
-    path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
-    MlflowClient(f"sqlite:///{path}").search_experiments()
-    return path
-
-
-@pytest.fixture
-def store(project: Path, empty_database: Path) -> MlflowClient:
-    """A client of the project's MLflow, with its tables made."""
-    target = Path(tracking_uri().removeprefix("sqlite:///"))
-    shutil.copy(empty_database, target)
-    return MlflowClient(tracking_uri())
-
-
 def record_of(project: Path) -> Record:
     return read_record(project, load_params())
 
