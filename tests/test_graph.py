@@ -107,7 +107,8 @@ def test_arrows_run_one_way():
         "model": {"attention", "prompts"},
         "training": {"attention", "model", "prompts"},
         "evaluation": {"model", "prompts"},
-        "registry": {"evaluation"},
+        "serving": {"attention", "model", "prompts"},
+        "registry": {"evaluation", "serving"},
         "sweep": {"evaluation"},
     }
     for room, others in allowed.items():
