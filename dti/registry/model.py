@@ -3,6 +3,7 @@
 import shutil
 import tempfile
 import time
+import warnings
 from importlib.metadata import version
 from pathlib import Path
 
@@ -84,14 +85,16 @@ def _parts(folder: Path, root: Path, params: Params) -> dict[str, str]:
 
 
 def _save(folder: Path, parts: dict[str, str], model: LoggedModel) -> None:
-    mlflow.pyfunc.save_model(
-        folder,
-        python_model=str(SERVING),
-        artifacts=parts,
-        code_paths=[str(CODE)],
-        pip_requirements=[f"{name}=={version(name)}" for name in PACKAGES],
-        mlflow_model=Model(run_id=model.source_run_id, model_id=model.model_id),
-    )
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*type hint")  # requests are validated by the serving code itself
+        mlflow.pyfunc.save_model(
+            folder,
+            python_model=str(SERVING),
+            artifacts=parts,
+            code_paths=[str(CODE)],
+            pip_requirements=[f"{name}=={version(name)}" for name in PACKAGES],
+            mlflow_model=Model(run_id=model.source_run_id, model_id=model.model_id),
+        )
     for left in folder.rglob("__pycache__"):
         shutil.rmtree(left)
 

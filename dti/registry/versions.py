@@ -101,7 +101,7 @@ def _register(client: MlflowClient, record: Record, root: Path, params: Params, 
         return _version(found[0])
     made = client.create_model_version(
         name,
-        f"models:/{model_id}",
+        client.get_logged_model(model_id).artifact_location,  # the models:/ form asks the global client, not this one
         place.run_id,
         tags=dict(record.tags),
         description=model_card(record, root, params),
