@@ -19,6 +19,9 @@ from dti.registry.origin import Origin
 from dti.registry.record import Record, read_record
 from dti.registry.tracking import Place, exclusive, own_folder, record_run
 
+MODEL_ID = "dti.model_id"
+"""The tag that names the logged model; MLflow's own field is not kept by its database."""
+
 
 @dataclass(frozen=True)
 class Version:
@@ -103,7 +106,7 @@ def _register(client: MlflowClient, record: Record, root: Path, params: Params, 
         name,
         client.get_logged_model(model_id).artifact_location,  # the models:/ form asks the global client, not this one
         place.run_id,
-        tags=dict(record.tags),
+        tags={**record.tags, MODEL_ID: model_id},
         description=model_card(record, root, params),
         model_id=model_id,
     )
@@ -111,7 +114,7 @@ def _register(client: MlflowClient, record: Record, root: Path, params: Params, 
 
 
 def _version(found: ModelVersion) -> Version:
-    return Version(found.name, str(found.version), str(found.model_id), dict(found.tags))
+    return Version(found.name, str(found.version), found.tags.get(MODEL_ID, ""), dict(found.tags))
 
 
 def find_version(client: MlflowClient, model: str, which: str | None = None) -> Version:
