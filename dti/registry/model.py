@@ -3,8 +3,9 @@
 import shutil
 import tempfile
 import time
-import warnings
+from contextlib import redirect_stderr
 from importlib.metadata import version
+from io import StringIO
 from pathlib import Path
 
 import mlflow.pyfunc
@@ -85,8 +86,7 @@ def _parts(folder: Path, root: Path, params: Params) -> dict[str, str]:
 
 
 def _save(folder: Path, parts: dict[str, str], model: LoggedModel) -> None:
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", ".*type hint")  # requests are validated by the serving code itself
+    with redirect_stderr(StringIO()):  # advice on type hints, printed whatever the filters say; errors are raised
         mlflow.pyfunc.save_model(
             folder,
             python_model=str(SERVING),
