@@ -28,7 +28,7 @@ SAMPLE_SEED = 0
 
 
 @dataclass(frozen=True)
-class Test:
+class Evaluated:
     """A version's test targets, as its evaluation left them.
 
     Attributes:
@@ -57,7 +57,7 @@ class Test:
 
 
 @contextmanager
-def test_of(challenger: Opened) -> Iterator[Test]:
+def evaluated_targets(challenger: Opened) -> Iterator[Evaluated]:
     """Bring a version's test targets from DVC's cache, for as long as they are needed.
 
     Raises:
@@ -78,7 +78,7 @@ def test_of(challenger: Opened) -> Iterator[Test]:
         yield _read(workspace.folder / "data", challenger.version.tags.get("dvc.interim"))
 
 
-def _read(data: Path, interim: str | None) -> Test:
+def _read(data: Path, interim: str | None) -> Evaluated:
     scores = pq.read_table(data / "scores" / "test.parquet")
     interactions = pq.read_table(data / "interim" / "interactions.parquet")
     row = np.flatnonzero(interactions["split"].to_numpy() == "test")
@@ -87,7 +87,7 @@ def _read(data: Path, interim: str | None) -> Test:
             raise DtiError(f"{data}: scores/test.parquet and interim/interactions.parquet differ in {name}")
     user, label, score = (scores[name].to_numpy() for name in ("user_id", "label", "score"))
     items, users = (_fields(data / "interim" / f"{name}s.parquet", f"{name}_id") for name in ("item", "user"))
-    return Test(user, label, score, row, interactions, interim, items, users)
+    return Evaluated(user, label, score, row, interactions, interim, items, users)
 
 
 def _fields(file: Path, key: str) -> dict[str, dict[str, str]]:
@@ -97,7 +97,7 @@ def _fields(file: Path, key: str) -> dict[str, dict[str, str]]:
     return {row.pop(key): {name: text for name, text in row.items() if text is not None} for row in rows}
 
 
-def served_scores(model: Opened, test: Test, chosen: NDArray[np.int64]) -> NDArray[np.float64]:
+def served_scores(model: Opened, test: Evaluated, chosen: NDArray[np.int64]) -> NDArray[np.float64]:
     """Score targets of a test as a version serves them, by its own code in a process of its own.
 
     Args:
@@ -130,7 +130,7 @@ def _run_apart(model: Opened, requests: Path, scores: Path) -> None:
         raise DtiError(f"{model.version} cannot be scored by its own code:\n  {said}")
 
 
-def _same_data(model: Opened, test: Test) -> bool:
+def _same_data(model: Opened, test: Evaluated) -> bool:
     """Whether the version was made from the data of the test, so that its catalogue has every item."""
     return test.interim is not None and model.version.tags.get("dvc.interim") == test.interim
 
@@ -165,7 +165,7 @@ def _names(template: str) -> list[str]:
     return [name for _, name, _, _ in Formatter().parse(template) if name]
 
 
-def requests_of(test: Test, chosen: NDArray[np.int64], reading: Reading) -> Iterator[dict[str, Any]]:
+def requests_of(test: Evaluated, chosen: NDArray[np.int64], reading: Reading) -> Iterator[dict[str, Any]]:
     """A request per target: the user's last interactions before it, the target's item as the only candidate.
 
     Raises:

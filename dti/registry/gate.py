@@ -10,7 +10,7 @@ from dti.evaluation.table import aligned
 from dti.params import Promote
 from dti.registry import rule as r
 from dti.registry.aliases import CHAMPION, PREVIOUS, after_promotion, after_refusal, after_rollback, aliases_of, move
-from dti.registry.evidence import Test, served_scores, test_of
+from dti.registry.evidence import Evaluated, evaluated_targets, served_scores
 from dti.registry.rule import Check, Decision, Verdict
 from dti.registry.tracking import exclusive
 from dti.registry.versions import Opened, find_version, open_version, releasing
@@ -54,7 +54,7 @@ def promote(model: str, rule: Promote, which: str | None = None, *, force: bool 
 
 def _weigh(challenger: Opened, champion: Opened | None, rule: Promote, force: bool) -> _Found:
     try:
-        with test_of(challenger) as test:
+        with evaluated_targets(challenger) as test:
             checks = [*_checks(challenger, champion, test, rule), *_integrity(challenger, test, rule)]
             return _Found(checks, r.reasons_of(checks), test.label.size)
     except DtiError as error:
@@ -63,14 +63,14 @@ def _weigh(challenger: Opened, champion: Opened | None, rule: Promote, force: bo
         return _Found((), [f"not compared: {error}"], 0)
 
 
-def _checks(challenger: Opened, champion: Opened | None, test: Test, rule: Promote) -> list[Check]:
+def _checks(challenger: Opened, champion: Opened | None, test: Evaluated, rule: Promote) -> list[Check]:
     if champion is None:
         return r.against_baselines(challenger.origin.reports["metrics"])
     theirs = served_scores(champion, test, test.sample(test.label.size))
     return r.against_champion(r.Targets(test.user, test.label, test.score, theirs), rule)
 
 
-def _integrity(challenger: Opened, test: Test, rule: Promote) -> list[Check]:
+def _integrity(challenger: Opened, test: Evaluated, rule: Promote) -> list[Check]:
     """That the version is what was measured: no parity gap, and its served scores are the evaluated ones."""
     reports, sample = challenger.origin.reports, test.sample(rule.serving_targets)
     return [
