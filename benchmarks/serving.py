@@ -6,7 +6,7 @@
 
 A bundle with random weights is made of the packed data's item texts. One user's last n interactions and --candidates
 other items are scored in turns, round by round: by the scorer, and as sliding-window prompts (k = 1), batched, with the
-logits of probes alone, by the same weights. Rows: `window` (RoPE, all tokens of the context: the paper's reading), whose
+logits of probes alone, by the same weights. Rows: `window` (RoPE, all tokens of the context: the paper's way), whose
 context is shared; `isolated` (local positions, label context), whose catalogue's states are kept. `gap` is the largest
 difference of two probabilities of the same candidate.
 
