@@ -14,6 +14,7 @@ COMMANDS = {
         "print the trained adapter's parity gap, streams against serving prompts, for each k",
     ),
     "result": ("dti.result", "print the result table of the last run and where its MLflow run is"),
+    "score": ("dti.serving.command", "score the requests of a file with a registered model or a bundle"),
     "sweep": ("dti.sweep.command", "run the cells of a grid file that have no result yet, and compare all"),
 }
 """Each command's module, with ``add_arguments(parser)`` and ``run(arguments)``, and its help line."""
