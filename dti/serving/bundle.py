@@ -188,9 +188,12 @@ def _check_weights(file: Path) -> None:
 
 def _check_tokenizer(folder: Path, record: Record) -> None:
     """Refuse a tokenizer in which the record's tokens mean something else."""
-    tokenizer = load_tokenizer(str(folder.resolve()), None)
     ratings = list(record.tokens.ratings)
-    found = named_ids(tokenizer, ratings) if record.backbone == "tiny" else found_ids(tokenizer, ratings)
+    try:
+        tokenizer = load_tokenizer(str(folder.resolve()), None)
+        found = named_ids(tokenizer, ratings) if record.backbone == "tiny" else found_ids(tokenizer, ratings)
+    except Exception as error:  # the tokenizers library raises nothing more particular
+        raise DtiError(f"{folder}: no usable tokenizer ({error}); take the whole bundle again") from error
     if found != record.tokens:
         raise DtiError(
             f"{folder}: differs from the tokenizer that the adapter was trained with: {found}, but {RECORD} says "

@@ -70,11 +70,11 @@ class Items:
         self.catalogue, self.known = self._first, self._first.items
         self._later: dict[Text, int] = {}
 
-    def resolve(self, request: Request, number: int) -> Resolved:
+    def resolve(self, request: Request, name: str) -> Resolved:
         """Look a request's items, labels and profile up.
 
         Args:
-            number: of the request, for messages.
+            name: what errors call the request.
 
         Raises:
             DtiError: an item without text, a label that the model has no token for, or fields that it does not read.
@@ -92,7 +92,7 @@ class Items:
                 prefix=self._prefix(request.profile),
             )
         except _WrongError as error:
-            raise DtiError(refusal(number, *error.args)) from None
+            raise DtiError(refusal(name, *error.args)) from None
 
     def length(self, key: Key) -> int:
         """Tokens of a text."""

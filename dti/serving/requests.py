@@ -57,21 +57,29 @@ class Request(Part):
 _REQUESTS = TypeAdapter(list[Request])
 
 
-def parse_requests(content: Sequence[Request | Mapping[str, Any]]) -> list[Request]:
+def parse_requests(content: Sequence[Request | Mapping[str, Any]], names: Sequence[str] | None = None) -> list[Request]:
     """Validate requests.
 
+    Args:
+        names: what errors call each; None: ``request 0`` and so on.
+
     Raises:
-        DtiError: names each request, counted from 0, and each field that is wrong (the first five).
+        DtiError: names each request and each field that is wrong (the first five).
     """
     try:
         return _REQUESTS.validate_python(content)
     except ValidationError as error:
         found = error.errors(include_url=False)
         more = [f"and {len(found) - SHOWN} more"] if len(found) > SHOWN else []
-        raise DtiError("; ".join([*map(_sentence, found[:SHOWN]), *more])) from None
+        raise DtiError("; ".join([*(_sentence(one, names) for one in found[:SHOWN]), *more])) from None
 
 
-def _sentence(error: Mapping[str, Any]) -> str:
+def name_of(number: int, names: Sequence[str] | None) -> str:
+    """What errors call a request."""
+    return names[number] if names else f"request {number}"
+
+
+def _sentence(error: Mapping[str, Any], names: Sequence[str] | None) -> str:
     if not error["loc"]:
         return "the input must be a list of requests"
     number, *path = error["loc"]
@@ -82,9 +90,9 @@ def _sentence(error: Mapping[str, Any]) -> str:
         "model_type": "must be an object",
     }
     message = words.get(str(error["type"]), str(error["msg"]))
-    return refusal(int(number), place, message)
+    return refusal(name_of(int(number), names), place, message)
 
 
-def refusal(number: int, place: str, message: str) -> str:
+def refusal(name: str, place: str, message: str) -> str:
     """The words that say what is wrong with a request, and where in it."""
-    return f"request {number}: {place}: {message}" if place else f"request {number}: {message}"
+    return f"{name}: {place}: {message}" if place else f"{name}: {message}"

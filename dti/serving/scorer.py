@@ -24,7 +24,7 @@ from dti.prompts.beside import asked_row
 from dti.prompts.row import reach
 from dti.serving.bundle import Bundle
 from dti.serving.items import Items, Resolved
-from dti.serving.requests import Request, parse_requests
+from dti.serving.requests import Request, name_of, parse_requests
 
 TOKENS_PER_PASS = 8192
 """Content tokens of one pass; bounds the memory."""
@@ -70,15 +70,20 @@ class Scorer:
         model, _ = load(bundle.adapter, backend, device_of(device))
         return cls(bundle, model)
 
-    def score(self, requests: Sequence[Request | Mapping[str, Any]]) -> list[np.ndarray]:
+    def score(
+        self, requests: Sequence[Request | Mapping[str, Any]], names: Sequence[str] | None = None
+    ) -> list[np.ndarray]:
         """For each request the probability of a click for each candidate, in order, float64.
 
+        Args:
+            names: what errors call each request; None: ``request 0`` and so on.
+
         Raises:
-            DtiError: a request is wrong; names it, counted from 0, and the field. Nothing is scored then.
+            DtiError: a request is wrong; names it and the field. Nothing is scored then.
         """
-        parsed = parse_requests(requests)
+        parsed = parse_requests(requests, names)
         with self._turn, torch.inference_mode():
-            resolved = [self.items.resolve(request, number) for number, request in enumerate(parsed)]
+            resolved = [self.items.resolve(request, name_of(i, names)) for i, request in enumerate(parsed)]
             scores = [np.empty(len(one.candidates)) for one in resolved]
             for pieces in self._passes(resolved):
                 self._score(resolved, pieces, scores)

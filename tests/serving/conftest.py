@@ -67,8 +67,8 @@ def lora_of(base, token):
 class Project:
     """A project's folder after training, and what its bundle should score."""
 
-    def __init__(self, root, params, sight):
-        self.root, self.params, self.sight = root, params, sight
+    def __init__(self, root, params, sight, texts):
+        self.root, self.params, self.sight, self.texts = root, params, sight, texts
         self.store = Store.open(root / "data" / "packed")
 
     def write(self, name="bundle"):
@@ -79,7 +79,7 @@ class Project:
 
 @pytest.fixture
 def project(tmp_path, interim, params_for, monkeypatch):
-    """``project(tuning="full", ratings=False, profile=False, instruction=None, empty=(), **sight) -> Project``."""
+    """``project(tuning="full", ratings=False, profile=False, instruction=None, **sight) -> Project``."""
     monkeypatch.setenv("DTI_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
 
@@ -140,6 +140,6 @@ def project(tmp_path, interim, params_for, monkeypatch):
             base_digest=digest(params.model.backbone),
         )
         save(root / "models" / "adapter", model, record, store.folder / "tokenizer")
-        return Project(root, params, sight)
+        return Project(root, params, sight, items)
 
     return make
