@@ -16,7 +16,11 @@ COMMANDS = {
     ),
     "plan": ("dti.plan", "print what training would cost, measured by a few steps: tokens, FLOPs, hours, memory"),
     "preview": ("dti.preview", "show packed prompts of both paradigms, and the tokens and mask of a small one"),
+    "promote": ("dti.promote", "make a version champion, if the rule in params.yaml allows it; print the decision"),
+    "reproduce": ("dti.reproduce", "rebuild a version from its commit, parameters and data; compare all metrics"),
     "result": ("dti.result", "print the result table of the last run and where its MLflow run is"),
+    "rollback": ("dti.rollback", "make the previous champion champion again"),
+    "score": ("dti.score", "score the requests of a file with a registered model or a bundle"),
     "sweep": ("dti.sweep.command", "run the cells of a grid file that have no result yet, and compare all"),
 }
 """Each command's module, with ``add_arguments(parser)`` and ``run(arguments)``, and its help line."""

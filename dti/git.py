@@ -1,7 +1,11 @@
 """The project's own git repository, where it is one; another project's around it does not count."""
 
 import subprocess
+import tarfile
+import tempfile
 from pathlib import Path
+
+from dti.errors import DtiError
 
 
 def is_own(folder: Path) -> bool:
@@ -17,6 +21,23 @@ def commit_of(folder: Path) -> str | None:
 def is_dirty(folder: Path, *paths: str) -> bool:
     """Whether files below ``paths`` differ from the commit, new ones included."""
     return bool(_git(folder, "status", "--porcelain", "--", *paths))
+
+
+def export(folder: Path, commit: str, target: Path) -> None:
+    """Write the files of a commit of the repository ``folder`` into the folder ``target``.
+
+    Raises:
+        DtiError: the repository does not have the commit.
+    """
+    target.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile() as archive:
+        words = ["git", "-C", str(folder), "archive", "--format=tar", commit]
+        done = subprocess.run(words, stdout=archive, stderr=subprocess.PIPE, text=True)
+        if done.returncode:
+            raise DtiError(f"{folder}: commit {commit} cannot be had from this repository: {done.stderr.strip()}")
+        archive.seek(0)
+        with tarfile.open(fileobj=archive) as files:
+            files.extractall(target, filter="data")
 
 
 def _git(folder: Path, *arguments: str) -> str | None:

@@ -8,7 +8,11 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def home() -> Path:
-    """``DTI_HOME``, or the git-ignored folder ``.dti`` of the project; made if it is missing."""
-    folder = Path(os.environ.get("DTI_HOME") or ROOT / ".dti").resolve()
+    """``DTI_HOME``, or the git-ignored folder ``.dti`` of the project; made if it is missing.
+
+    The code that a model version carries has no project around it: it takes ``~/.cache/dti``.
+    """
+    own = ROOT / ".dti" if (ROOT / "params.yaml").exists() else Path.home() / ".cache" / "dti"
+    folder = Path(os.environ.get("DTI_HOME") or own).resolve()
     folder.mkdir(parents=True, exist_ok=True)
     return folder

@@ -81,6 +81,14 @@ class Workspace:
             shutil.rmtree(self.folder / "dti", ignore_errors=True)
             for name in SOURCES:
                 _copy(self.root / name, self.folder / name)
+        self.configure(parameters)
+
+    def configure(self, parameters: Mapping[str, Any]) -> None:
+        """Write these parameters and DVC's settings into the folder; what else is in it, the caller brings.
+
+        Raises:
+            DtiError: the disk is full.
+        """
         local = f"[core]\n    no_scm = true\n    site_cache_dir = {self.folder}/.dvc/tmp/site\n"
         self._write(".dvc/config.local", f"{local}[cache]\n    dir = {self.cache}\n")
         self._write("params.yaml", yaml.safe_dump(dict(parameters), sort_keys=False))
@@ -120,6 +128,17 @@ class Workspace:
             raise KeyboardInterrupt
         if child.returncode:
             raise DtiError(f"`dvc repro {' '.join(targets)}` ended with exit code {child.returncode}; see {self.log}")
+
+    def checkout(self, outputs: Sequence[str]) -> None:
+        """Bring outputs that dvc.lock names from the cache into the folder.
+
+        Raises:
+            DtiError: the cache does not have them.
+        """
+        command = [sys.executable, "-m", "dvc", "checkout", "--quiet", *outputs]
+        done = subprocess.run(command, cwd=self.folder, env=_environment(), capture_output=True, text=True)
+        if done.returncode:
+            raise DtiError(f"{', '.join(outputs)}: not in DVC's cache {self.cache}: {done.stderr.strip()}")
 
     def remove(self) -> None:
         """Remove the folder; the cache keeps what was computed."""

@@ -51,6 +51,10 @@ def test_the_projects_own_file_is_valid():
         ("train.compile", "yes", "train.compile: Input should be a valid boolean"),
         ("demo.interactions", 300, "demo.interactions must be at least 8 per user"),
         ("track", None, "track: Input should be a valid dictionary"),
+        ("track.register", "yes", "track.register: Input should be a valid boolean"),
+        ("promote.max_ece_rise", -0.1, "promote.max_ece_rise: Input should be greater than or equal to 0"),
+        ("promote.bootstrap", 10, "promote.bootstrap: Input should be greater than or equal to 100"),
+        ("promote.min_gian", 0.1, "promote.min_gian: unknown parameter"),
         ("extra", 1, "extra: unknown parameter"),
     ],
 )

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from transformers import AttentionInterface, PreTrainedModel
 
+from dti.attention.beside import Beside
 from dti.attention.blocks import Blocks
 from dti.attention.families import check_family, norm_before_attention, rotates
 from dti.attention.flex import Flex, unsupported
@@ -87,6 +88,12 @@ class Reading:
     slopes: Sequence[Tensor] | None = None
 
 
+def attend_of(view: View, backend: Backend, heads: int, device: torch.device) -> Attend:
+    """A backend's attention of one row."""
+    make = BACKENDS[backend]
+    return make(view, heads, device) if view.beside is None else Beside(make, view, heads, device)
+
+
 def reading_of(view: View, rope: Rope, backend: Backend, heads: int, embedded: Tensor) -> Reading:
     """Plan a row's attention once, for all layers.
 
@@ -100,7 +107,7 @@ def reading_of(view: View, rope: Rope, backend: Backend, heads: int, embedded: T
     same = torch.equal(view.position_S, view.key_position_S)
     return Reading(
         content=view.content,
-        attend=BACKENDS[backend](view, heads, like.device),
+        attend=attend_of(view, backend, heads, like.device),
         query=query,
         key=key,
         content_key=None if same else rope.table(view.position_S, like),

@@ -1,10 +1,11 @@
 """One rule says who may read whom: every token reads intervals (design: ours; the window policy is the paper's DTI).
 
-Shape suffixes: S content tokens, E encoded texts, M interactions, P prompts, K probes, N and L listed keys, T = S + K.
+Shape suffixes: S content tokens, E encoded texts, M interactions, P prompts, K probes, N and L listed keys, T = S + K;
+I some interactions, J tokens of candidates beside one another.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor
 
 from dti.attention.forgetting import Forgetting
-from dti.prompts.row import Ints, Row, ranges
+from dti.prompts.row import Ints, Row, before, ranges
 
 Policy = Literal["window", "isolated"]
 ProbePosition = Literal["rope", "alibi", "local"]
@@ -88,6 +89,9 @@ class View:
 
     Positions are RoPE positions. The distance of a query to a key, in interactions, is the difference of their
     orders, at least 0. ``content_alpha`` and ``probe_alpha`` are alpha by distance where that reading forgets.
+
+    ``beside`` is how the last content tokens read where they are texts of candidates beside one another: like probes,
+    by segments. None: all content reads by its intervals.
     """
 
     start_S: Tensor
@@ -101,6 +105,16 @@ class View:
     biased: bool
     content_alpha: Tensor | None = None
     probe_alpha: Tensor | None = None
+    beside: "View | None" = None
+
+    @property
+    def early(self) -> "View":
+        """The view without the tokens that ``beside`` reads for."""
+        if self.beside is None:
+            return self
+        count = self.content - self.beside.probes
+        kept = {name: getattr(self, name)[:count] for name in ("start_S", "stop_S", "order_S")}
+        return replace(self, **kept)
 
     @property
     def content(self) -> int:
@@ -140,6 +154,14 @@ def view_of(row: Row, sight: Sight) -> View:
         z      1   1             blind to the other label
         p  1 1     1 1           a itself, context a y (distance 2) and b z (distance 1)
 
+    Candidates c d beside one another (n = 1, window, all): each reads as if it stood alone behind the context::
+
+           a y b y c d p q
+        c      1 1 1
+        d      1 1   1
+        p      1 1 1   1
+        q      1 1   1   1
+
     Raises:
         ValueError: a row of unique items is to be read by a policy or with positions that streams alone have.
     """
@@ -152,7 +174,7 @@ def view_of(row: Row, sight: Sight) -> View:
     start_S, stop_S = _intervals(row, sight, order_S)
     forgetting = sight.forgetting
     alpha = forgetting.alpha(sight.n) if forgetting else None
-    return View(
+    view = View(
         start_S=torch.from_numpy(start_S),
         stop_S=torch.from_numpy(stop_S),
         segments=tuple(_segments(row, sight)),
@@ -160,17 +182,18 @@ def view_of(row: Row, sight: Sight) -> View:
         key_position_S=torch.from_numpy(key_position_S),
         query_position_K=torch.from_numpy(query_position_K),
         order_S=torch.from_numpy(order_S),
-        target_K=torch.from_numpy(row.target_K),
+        target_K=torch.from_numpy(row.orders[row.target_K]),
         biased=sight.probe_position != "rope",
         content_alpha=alpha if forgetting and forgetting.at != "probes" else None,
         probe_alpha=alpha if forgetting and forgetting.at != "content" else None,
     )
+    return replace(view, beside=_beside(row, view, sight.n)) if row.beside and sight.policy == "window" else view
 
 
 def _orders(row: Row) -> Ints:
     """Each content token's interaction, ``FOREVER_NEAR`` in prefixes, (S,); the last one where several share it."""
     order_E = np.full(row.start_E.size, FOREVER_NEAR, dtype=np.int64)
-    order_E[np.searchsorted(row.start_E, row.start_M)] = np.arange(row.start_M.size)
+    order_E[np.searchsorted(row.start_E, row.start_M)] = row.orders
     return np.repeat(order_E, row.length_E)
 
 
@@ -188,12 +211,17 @@ def _intervals(row: Row, sight: Sight, order_S: Ints) -> tuple[Ints, Ints]:
 
 def _first_of_window(row: Row, n: int) -> Ints:
     """The oldest interaction that each interaction's window of n reaches, never before its prompt, (M,)."""
-    return np.maximum(np.arange(row.start_M.size) - n, row.first_P[row.prompt_M])
+    return np.maximum(row.orders - n, row.first_P[row.prompt_M])
 
 
 def _segments(row: Row, sight: Sight) -> list[Segment]:
     first_K = _first_of_window(row, sight.n)[row.target_K]
-    segments = _all_tokens(row, first_K) if sight.context == "all" else _label_tokens(row, first_K)
+    if row.beside:
+        segments = [_context(row, first_K, sight.context), _own_texts(row)]
+    elif sight.context == "all":
+        segments = [_all_tokens(row, first_K)]
+    else:
+        segments = [_context(row, first_K, "label"), _own_texts(row)]
     prefix_P = row.prefix_stop_P - row.prefix_start_P
     if prefix_P.any():
         keys = ranges(row.prefix_start_P, prefix_P)
@@ -204,29 +232,60 @@ def _segments(row: Row, sight: Sight) -> list[Segment]:
     return segments
 
 
-def _all_tokens(row: Row, first_K: Ints) -> list[Segment]:
+def _all_tokens(row: Row, first_K: Ints) -> Segment:
     """All tokens from the first context interaction to the end of the target's text."""
-    labelled_M = row.label_M >= 0
-    count_M = row.text_M + labelled_M
-    begin_M = np.cumsum(count_M) - count_M
-    keys_N = np.empty(count_M.sum(), np.int64)
-    keys_N[ranges(begin_M, row.text_M)] = ranges(row.start_M, row.text_M)
-    keys_N[(begin_M + row.text_M)[labelled_M]] = row.label_M[labelled_M]
-    order_N = np.repeat(np.arange(count_M.size), count_M)
-    return [_segment(keys_N, order_N, begin_M[first_K], (begin_M + row.text_M)[row.target_K])]
+    keys_N, order_N, begin_M = _listed(row, np.arange(row.start_M.size))
+    return _segment(keys_N, order_N, begin_M[first_K], (begin_M + row.text_M)[row.target_K])
 
 
-def _label_tokens(row: Row, first_K: Ints) -> list[Segment]:
-    """The label tokens of the context, and the target's text."""
+def _context(row: Row, first_K: Ints, context: Context) -> Segment:
+    """The label tokens, or all tokens, of the context."""
     labelled = np.flatnonzero(row.label_M >= 0)
-    low_K, high_K = (np.searchsorted(labelled, bound) for bound in (first_K, row.target_K))
+    low_K, high_K = (np.searchsorted(labelled, bound) for bound in (first_K, row.orders[row.target_K]))
+    if context == "label":
+        return _segment(row.label_M[labelled], labelled, low_K, high_K)
+    keys_N, order_N, begin_I = _listed(row, labelled)
+    begin_I = np.append(begin_I, keys_N.size)
+    return _segment(keys_N, order_N, begin_I[low_K], begin_I[high_K])
+
+
+def _own_texts(row: Row) -> Segment:
+    """Each target's text."""
     text_K = row.text_M[row.target_K]
     stop_K = np.cumsum(text_K)
     texts = ranges(row.start_M[row.target_K], text_K)
-    return [
-        _segment(row.label_M[labelled], labelled, low_K, high_K),
-        _segment(texts, np.repeat(row.target_K, text_K), stop_K - text_K, stop_K, shared=False),
-    ]
+    order_N = np.repeat(row.orders[row.target_K], text_K)
+    return _segment(texts, order_N, stop_K - text_K, stop_K, shared=False)
+
+
+def _listed(row: Row, index_I: Ints) -> tuple[Ints, Ints, Ints]:
+    """All tokens of some interactions: their places, their interactions, and where each interaction's begin."""
+    text_I, label_I = row.text_M[index_I], row.label_M[index_I]
+    count_I = text_I + (label_I >= 0)
+    begin_I = before(count_I)
+    keys_N = np.empty(count_I.sum(), np.int64)
+    keys_N[ranges(begin_I, text_I)] = ranges(row.start_M[index_I], text_I)
+    keys_N[(begin_I + text_I)[label_I >= 0]] = label_I[label_I >= 0]
+    return keys_N, np.repeat(index_I, count_I), begin_I
+
+
+def _beside(row: Row, view: View, n: int) -> View:
+    """How the texts of candidates read with policy window: the context, and of their own text what stands before."""
+    text_K = row.text_M[row.target_K]
+    start_K = row.start_M[row.target_K]
+    early = int(start_K.min(initial=row.tokens_S.size))
+    order_K, first_K = row.orders[row.target_K], _first_of_window(row, n)[row.target_K]
+    stop_M = row.start_M + row.text_M + (row.label_M >= 0)
+    some_K = first_K < order_K
+    low_K, high_K = (np.where(some_K, place_K, 0) for place_K in (row.start_M[first_K], stop_M[order_K - 1]))
+    order_J, low_J, high_J, start_J = (np.repeat(x, text_K) for x in (order_K, low_K, high_K, start_K - early))
+    own_J = np.arange(order_J.size)
+    segments = (
+        _segment(np.arange(early), view.order_S[:early].numpy(), low_J, high_J),
+        _segment(early + own_J, order_J, start_J, own_J),
+    )
+    alpha = view.content_alpha
+    return replace(view, segments=segments, target_K=torch.from_numpy(order_J), biased=False, probe_alpha=alpha)
 
 
 def _segment(keys_N: Ints, order_N: Ints, low_K: Ints, high_K: Ints, shared: bool = True) -> Segment:
@@ -235,11 +294,16 @@ def _segment(keys_N: Ints, order_N: Ints, low_K: Ints, high_K: Ints, shared: boo
 
 
 def _prompt_positions(row: Row) -> Ints:
-    """Places counted from each prompt's first token, prefix included; probes take none, (S,)."""
-    prefixed_P = row.prefix_stop_P > row.prefix_start_P
-    begin_P = np.where(prefixed_P, row.prefix_start_P, row.start_M[row.first_P])
-    every = np.arange(row.tokens_S.size, dtype=np.int64)
-    return every - begin_P[np.searchsorted(begin_P, every, side="right") - 1]
+    """Places counted from each prompt's first token, prefix included; probes take none, (S,).
+
+    Candidates beside one another all begin where the first one does.
+    """
+    before_M = before(row.text_M + (row.label_M >= 0))
+    prefix_P = row.prefix_stop_P - row.prefix_start_P
+    offset_M = (before_M + (prefix_P - before_M[row.first_P])[row.prompt_M])[row.orders]
+    offset_E = np.zeros_like(row.start_E)
+    offset_E[np.searchsorted(row.start_E, row.start_M)] = offset_M
+    return np.arange(row.tokens_S.size) - np.repeat(row.start_E - offset_E, row.length_E)
 
 
 def _local_positions(row: Row) -> Ints:

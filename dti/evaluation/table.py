@@ -28,7 +28,7 @@ def result_table(metrics: Mapping[str, Any], run_place: str | None = None) -> st
         run_place: lines that say where the MLflow run is; None leaves them out.
     """
     title = f"{metrics['title']}: {metrics['paradigm']}, k = {metrics['k']}, n = {metrics['n']}, {metrics['policy']}"
-    blocks = [f"{title}, seed {metrics['seed']}", _aligned(_scores(metrics)), _aligned(_facts(metrics))]
+    blocks = [f"{title}, seed {metrics['seed']}", aligned(_scores(metrics)), aligned(_facts(metrics))]
     return "\n\n".join([*blocks, *([run_place] if run_place else [])])
 
 
@@ -66,7 +66,7 @@ def _facts(metrics: Mapping[str, Any]) -> list[Sequence[str]]:
     return [*facts, ("scores taken on", SCORED_ON[metrics["scored_on"]])]
 
 
-def _aligned(rows: Sequence[Sequence[str]]) -> str:
+def aligned(rows: Sequence[Sequence[str]]) -> str:
     """Pad every column but the last of a row to its widest cell."""
     columns = max(map(len, rows))
     width = [max(len(row[c]) for row in rows if c < len(row)) for c in range(columns)]

@@ -127,6 +127,19 @@ def weights_of(folder: Path, record: Record) -> Path:
     return file
 
 
+def check_base(folder: Path, record: Record) -> None:
+    """Refuse a LoRA adapter whose base model is another one now than it was trained on.
+
+    Raises:
+        DtiError: the base model's files differ, or are not there.
+    """
+    if record.tuning == "lora" and record.base_digest != (found := digest(record.backbone)):
+        raise DtiError(
+            f"{folder} was trained on another model than lies at {record.backbone} now (digest "
+            f"{record.base_digest}, found {found}); put the model back, or train again"
+        )
+
+
 def load(folder: Path, choice: Choice, device: torch.device, layout: Layout = "stream") -> tuple[CtrModel, Record]:
     """Load an adapter for scoring, on a clean base where it is LoRA.
 
@@ -140,11 +153,7 @@ def load(folder: Path, choice: Choice, device: torch.device, layout: Layout = "s
     if record.tuning == "full":
         backbone = pretrained(str(folder.resolve()), None)
     else:
-        if record.base_digest != (found := digest(record.backbone)):
-            raise DtiError(
-                f"{folder} was trained on another model than lies at {record.backbone} now (digest "
-                f"{record.base_digest}, found {found}); put the model back, or train again"
-            )
+        check_base(folder, record)
         base = pretrained(record.backbone, record.revision, record.quantisation)
         backbone = PeftModel.from_pretrained(base, str(folder), use_safetensors=True)
     model = CtrModel(backbone, record.tokens, record.sight, backend, layout)

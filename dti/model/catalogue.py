@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from dti.model.ctr import CtrModel
 from dti.model.frozen import Layers, complete, fingerprint, read_states, write_states
 from dti.progress import Progress
 from dti.prompts.catalogue import Catalogue
+from dti.prompts.row import Row
 from dti.prompts.store import Store
 
 CODE = ("attention", "model", "prompts")
@@ -37,11 +38,21 @@ def give_states(model: CtrModel, store: Store, tokens_per_pass: int, precision: 
     """
     if model.sight.content != "frozen":
         return
-    folder = home() / "catalogues" / key_of(model, store.catalogue, precision)
+    keep_states(model, store.catalogue, tokens_per_pass, precision)
+
+
+def keep_states(model: CtrModel, catalogue: Catalogue, tokens_per_pass: int, precision: str) -> None:
+    """Give a model the states of a catalogue, computed now where they are not kept: by the base model where content is
+    frozen, else by the trained one.
+
+    Raises:
+        DtiError: the disk is full.
+    """
+    folder = home() / "catalogues" / key_of(model, catalogue, precision)
     with locked(folder.parent / ".lock", waiting="catalogue: another process makes one; waiting"):
-        if not complete(folder, store.catalogue.size):
-            parts = compute(model, store.catalogue, tokens_per_pass, precision)
-            write_states(folder, parts, store.catalogue.size)
+        if not complete(folder, catalogue.size):
+            parts = compute(model, catalogue, tokens_per_pass, precision)
+            write_states(folder, parts, catalogue.size)
         os.utime(folder)
         _prune(folder.parent)
         model.states = read_states(folder, model.device)
@@ -57,12 +68,17 @@ def _prune(folder: Path) -> None:
 
 
 def key_of(model: CtrModel, catalogue: Catalogue, precision: str) -> str:
-    """Names the states by all that decides them: base weights, texts, probe positions, precision, code."""
-    base = ((n, p) for n, p in model.stock.named_parameters() if not any(part in n for part in ADAPTER))
+    """Names the states by all that decides them: weights, texts, probe positions, precision, code."""
+    frozen = model.sight.content == "frozen"
+    left_out = ADAPTER if frozen else ()
+    weights = ((n, p) for n, p in model.stock.named_parameters() if not any(part in n for part in left_out))
+    adapters = {} if frozen else {k: v.to_dict() for k, v in getattr(model.backbone, "peft_config", {}).items()}
     texts = (catalogue.tokens, catalogue.offset_X, catalogue.length_X, catalogue.start_X, catalogue.labels_A)
     config = {k: v for k, v in model.stock.config.to_dict().items() if not k.startswith("_")}
     parts = {
-        "base": fingerprint(base),
+        "weights": fingerprint(weights),
+        "adapters": adapters,
+        "content": model.sight.content,
         "texts": fingerprint((str(i), torch.from_numpy(x)) for i, x in enumerate(texts)),
         "config": config,
         "versions": [torch.__version__, transformers.__version__],
@@ -70,20 +86,32 @@ def key_of(model: CtrModel, catalogue: Catalogue, precision: str) -> str:
         "precision": precision,
         "code": digest_of(ROOT / "dti" / room for room in CODE),
     }
-    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:24]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=_plain).encode()).hexdigest()[:24]
+
+
+def _plain(value: object) -> object:
+    return sorted(value) if isinstance(value, set) else str(value)
 
 
 def compute(model: CtrModel, catalogue: Catalogue, tokens_per_pass: int, precision: str) -> Iterator[Layers]:
-    """Yield the states of consecutive parts of the catalogue, by the base model: the adapter is off."""
+    """Yield the states of consecutive parts of the catalogue; with frozen content the adapter is off."""
+    with Progress("catalogue", catalogue.size, "tokens") as progress:
+        for layers in states_of(model, catalogue.rows(tokens_per_pass), precision):
+            yield layers
+            progress.advance(layers[0].k.shape[1])
+
+
+def states_of(model: CtrModel, rows: Iterable[Row], precision: str) -> Iterator[Layers]:
+    """Yield the states of each row of a catalogue."""
     was_training = model.training
     model.eval()
     half = torch.autocast(model.device.type, torch.bfloat16, enabled=precision == "bf16")
-    with torch.no_grad(), half, _base_alone(model), Progress("catalogue", catalogue.size, "tokens") as progress:
-        for row in catalogue.rows(tokens_per_pass):
+    with torch.no_grad(), half, _writer(model):
+        for row in rows:
             yield model.content_states(row)
-            progress.advance(row.tokens_S.size)
     model.train(was_training)
 
 
-def _base_alone(model: CtrModel) -> AbstractContextManager[object]:
-    return model.backbone.disable_adapter() if hasattr(model.backbone, "disable_adapter") else nullcontext()
+def _writer(model: CtrModel) -> AbstractContextManager[object]:
+    off = model.sight.content == "frozen" and hasattr(model.backbone, "disable_adapter")
+    return model.backbone.disable_adapter() if off else nullcontext()

@@ -8,7 +8,7 @@ Shape suffixes: G key/value heads, S content tokens of a row, C tokens of the ca
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -52,19 +52,41 @@ class Slice:
 
     def layer(self, number: int) -> Bank:
         """One layer's keys, as probes read them, and its values."""
-        tables = (self.states.keys[number], self.states.values[number])
         shape = self.states.shape
-        keys, values = (x.index_select(0, self.place_S).view(-1, shape.heads, shape.size) for x in tables)
+        keys, values = (x.view(-1, shape.heads, shape.size) for x in self.states.rows(number, self.place_S))
         return Bank(keys.transpose(0, 1), values.transpose(0, 1))
 
 
 @dataclass(frozen=True)
 class States:
-    """The keys, as probes read them, and the values of every token of a catalogue, both (layers, C, G D)."""
+    """The keys, as probes read them, and the values of every token of a catalogue, both (layers, C, G D).
+
+    ``later`` are the states of tokens that the catalogue got later; they stand behind all others, in memory.
+    """
 
     shape: Shape
     keys: Tensor
     values: Tensor
+    later: "States | None" = None
+
+    def extended(self, layers: Layers) -> "States":
+        """The states with those of more tokens behind them."""
+        keys = torch.stack([bank.k.transpose(0, 1).flatten(1) for bank in layers])
+        values = torch.stack([bank.v.transpose(0, 1).flatten(1) for bank in layers])
+        if self.later is not None:
+            keys, values = torch.cat([self.later.keys, keys], 1), torch.cat([self.later.values, values], 1)
+        return replace(self, later=States(replace(self.shape, tokens=keys.shape[1]), keys, values))
+
+    def rows(self, layer: int, place_S: Tensor) -> list[Tensor]:
+        """Keys and values of one layer at the given places, each (S, G D)."""
+        known = self.shape.tokens
+        if self.later is None:
+            return [x[layer].index_select(0, place_S) for x in (self.keys, self.values)]
+        new_S = place_S >= known
+        found = replace(self, later=None).rows(layer, place_S.clamp(max=known - 1))
+        for rows, later in zip(found, self.later.rows(layer, place_S[new_S] - known), strict=True):
+            rows[new_S] = later
+        return found
 
     def of(self, place_S: Tensor) -> Slice:
         """The states at the given places of the catalogue."""

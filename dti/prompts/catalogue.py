@@ -7,7 +7,7 @@ label tokens of a row.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Self
 
 import numpy as np
@@ -80,6 +80,22 @@ class Catalogue:
             profile_U=np.where(profile_U >= 0, items + profile_U, -1),
         )
 
+    def extended(self, tokens: Ints, length_X: Ints) -> Self:
+        """The catalogue with more items behind all others; it must have no profiles.
+
+        Args:
+            tokens: the new texts' tokens, one text after another.
+            length_X: their lengths.
+        """
+        assert self.items == self.length_X.size
+        return replace(
+            self,
+            tokens=np.concatenate([self.tokens, tokens]),
+            offset_X=np.append(self.offset_X, self.tokens.size + before(length_X)),
+            length_X=np.append(self.length_X, length_X),
+            items=self.items + length_X.size,
+        )
+
     def lay(self, text_E: Ints, owner_B: Ints, rank_B: Ints) -> Laid:
         """Lay texts out with labels behind them.
 
@@ -99,9 +115,9 @@ class Catalogue:
         place_S[label_B] = (self.start_X + self.length_X)[text_E[owner_B]] + rank_B
         return Laid(start_E, length_E, start_E + length_E + labels_E, label_B, tokens_S, place_S)
 
-    def rows(self, tokens: int) -> Iterator[Row]:
-        """The whole catalogue in rows without probes, in its order, of at most ``tokens`` tokens (or of one text)."""
-        ends, low = np.append(self.start_X[1:], self.size), 0
+    def rows(self, tokens: int, low: int = 0) -> Iterator[Row]:
+        """The catalogue from text ``low`` on in rows without probes, of at most ``tokens`` tokens (or of one text)."""
+        ends = np.append(self.start_X[1:], self.size)
         while low < self.length_X.size:
             high = reach(ends, low, tokens)
             yield self._row(low, high)

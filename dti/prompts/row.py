@@ -4,6 +4,7 @@ Shape suffixes: S content tokens, E encoded texts, M interactions, P prompts, K 
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -55,6 +56,14 @@ class Row:
         interaction   0  0  0  1  1  1  2  2  3  3  3
                       4  4
 
+    A request at serving time has candidates beside one another: each is a target, and none is context of another. They
+    share ``order_M``, the place of the first of them. In a stream their texts stand behind all other content, in the
+    order of the targets. Two requests with contexts a b and c, candidates d e and f::
+
+        token         ax ax ay bx bx by cx cx cy dx dx ex ex fx fx
+        interaction   0  0  0  1  1  1  4  4  4  2  2  3  3  5  5
+        order         0  0  0  1  1  1  4  4  4  2  2  2  2  5  5
+
     Attributes:
         layout: how content is laid out.
         tokens_S: token ids of the content.
@@ -71,6 +80,7 @@ class Row:
         target_K: the interaction that each probe predicts, ascending.
         answer_K: the label of each target, 0 or 1.
         place_S: the place of each content token in the store's catalogue; None in streams.
+        order_M: the interaction in whose place each stands in its prompt; None: its own.
     """
 
     layout: Layout
@@ -88,6 +98,17 @@ class Row:
     target_K: Ints
     answer_K: Ints
     place_S: Ints | None = None
+    order_M: Ints | None = None
+
+    @property
+    def beside(self) -> bool:
+        """Whether targets stand beside one another, as the candidates of a request do."""
+        return self.order_M is not None
+
+    @cached_property
+    def orders(self) -> Ints:
+        """``order_M``, filled in."""
+        return np.arange(self.start_M.size) if self.order_M is None else self.order_M
 
     @property
     def length_E(self) -> Ints:

@@ -148,7 +148,7 @@ def encode_texts(tokenizer: Any, texts: Sequence[str], limit: int, empty: int | 
     """
     pieces: list[list[int]] = []
     cut = bare = 0
-    encode = _plain_encoder(tokenizer)
+    encode = plain_encoder(tokenizer)
     with Progress(what, len(texts), "texts") as progress:
         for start in range(0, len(texts), _CHUNK):
             chunk = encode(texts[start : start + _CHUNK])
@@ -161,7 +161,8 @@ def encode_texts(tokenizer: Any, texts: Sequence[str], limit: int, empty: int | 
     return Texts(tokens, offsets, cut, bare)
 
 
-def _plain_encoder(tokenizer: Any) -> Callable[[Sequence[str]], list[list[int]]]:
+def plain_encoder(tokenizer: Any) -> Callable[[Sequence[str]], list[list[int]]]:
+    """A function that turns texts into tokens and adds none of its own."""
     backend = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
     backend.no_truncation()
     backend.no_padding()
@@ -175,7 +176,7 @@ def _first(*candidates: int | None) -> int | None:
 
 def _single_tokens(tokenizer: Any, words: Sequence[str], what: str) -> list[int]:
     """One token per word, all with a space before it or all without."""
-    encode = _plain_encoder(tokenizer)
+    encode = plain_encoder(tokenizer)
     for form in (" {}", "{}"):
         tokens = encode([form.format(word) for word in words])
         if all(len(ids) == 1 for ids in tokens) and len({ids[0] for ids in tokens}) == len(words):

@@ -5,16 +5,26 @@ Shape suffixes as in ``row.py``; E encoded texts, B label tokens of the row.
 
 import numpy as np
 
-from dti.prompts.build import interactions_of, users_of
+from dti.prompts.build import Interactions, interactions_of, users_of
+from dti.prompts.catalogue import Catalogue
 from dti.prompts.packing import Prompts
-from dti.prompts.row import Row
+from dti.prompts.row import Ints, Row
 from dti.prompts.store import Store
 
 
 def build_unique(store: Store, prompts: Prompts) -> Row:
     """One row of the given prompts, each distinct text once; see ``Row`` for the layout."""
-    found, catalogue = interactions_of(store, prompts), store.catalogue
-    profile_P = catalogue.profile_U[users_of(store, prompts)]
+    profile_P = store.catalogue.profile_U[users_of(store, prompts)]
+    return lay_unique(store.catalogue, interactions_of(store, prompts), profile_P)
+
+
+def lay_unique(catalogue: Catalogue, found: Interactions, profile_P: Ints, order_M: Ints | None = None) -> Row:
+    """One row of the given interactions, each distinct text once.
+
+    Args:
+        profile_P: the text of each prompt's prefix; -1 for none.
+        order_M: as in ``Row``.
+    """
     text_E = np.union1d(found.item_M, profile_P[profile_P >= 0])
     piece_M = np.searchsorted(text_E, found.item_M)
     read_M = found.token_M >= 0
@@ -43,4 +53,5 @@ def build_unique(store: Store, prompts: Prompts) -> Row:
         target_K=found.target_K,
         answer_K=found.answer_M[found.target_K],
         place_S=laid.place_S,
+        order_M=order_M,
     )

@@ -1,5 +1,6 @@
 """What MLflow gets to know of a run: read from params.yaml, reports/, models/adapter and dvc.lock."""
 
+import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -18,6 +19,9 @@ REPORTS = {"": "metrics", "train/": "train", "pack/": "pack", "data/": "data", "
 """The prefix of metric names for each file of reports/."""
 
 CODE = ("dti", "dvc.yaml")
+ADAPTER = Path("models/adapter")
+PIPELINE = ("params.yaml", "dvc.yaml", "dvc.lock")
+"""What made a run, beside code and data: its parameters, its stages and their hashes."""
 
 
 @dataclass(frozen=True)
@@ -39,8 +43,8 @@ class Record:
         params: params.yaml, flattened, values as JSON (strings bare).
         metrics: every number in reports/*.json, flattened.
         curves: the columns of reports/history.csv.
-        tags: data set, key, code version, data hashes.
-        artifacts: the files and folders to keep, by their folder in the run.
+        tags: data set, key, base model, code version, DVC's hashes of data and code, cost.
+        artifacts: the files and folders to keep, by their place in the run.
     """
 
     key: str
@@ -71,8 +75,15 @@ def read_record(root: Path, params: Params) -> Record:
             for path, value in _numbers(reports[name])
         },
         curves=_curves(read_history(root / "reports" / "history.csv")),
-        tags={"dti.key": key, **_data_tags(found), **_code_tags(root), **_data_hashes(root, found["dataset"])},
-        artifacts={"adapter": root / "models" / "adapter", "reports": root / "reports"},
+        tags={
+            "dti.key": key,
+            **_data_tags(found),
+            **_base_tags(read_json(root / ADAPTER / "dti.json")),
+            **_cost_tags(reports["train"]),
+            **_code_tags(root),
+            **_hashes(root, found["dataset"]),
+        },
+        artifacts={name: root / name for name in ("reports", *PIPELINE) if (root / name).exists()},
     )
 
 
@@ -135,8 +146,20 @@ def _code_tags(root: Path) -> dict[str, str]:
     return {"mlflow.source.git.commit": commit, "dti.git_dirty": json.dumps(git.is_dirty(root, *CODE))}
 
 
-def _data_hashes(root: Path, dataset: str) -> dict[str, str]:
-    """DVC's hashes of the data that led here, as far as dvc.lock knows them."""
+def _base_tags(adapter: Mapping[str, Any]) -> dict[str, str]:
+    """The base model's reference: a LoRA adapter does not hold its weights."""
+    found = {name: adapter.get(name) for name in ("backbone", "revision", "base_digest", "tuning")}
+    return {f"dti.{name}": str(value) for name, value in found.items() if value is not None}
+
+
+def _cost_tags(train: Mapping[str, Any]) -> dict[str, str]:
+    """What the training took, of the run that really trained."""
+    names = ("training_hours", "device", "train_tokens", "epochs")
+    return {f"dti.{name}": str(train[name]) for name in names if name in train}
+
+
+def _hashes(root: Path, dataset: str) -> dict[str, str]:
+    """DVC's hashes of the data that led here, and one digest over those of the code, as far as dvc.lock knows them."""
     lock = root / "dvc.lock"
     stages = (yaml.safe_load(lock.read_text()) or {}).get("stages", {}) if lock.exists() else {}
     entries = [entry for stage in stages.values() for entry in (*stage.get("deps", ()), *stage.get("outs", ()))]
@@ -146,5 +169,8 @@ def _data_hashes(root: Path, dataset: str) -> dict[str, str]:
         "dvc.interim": "data/interim",
         "dvc.packed": "data/packed",
         "dvc.adapter": "models/adapter",
+        "dvc.scores": "data/scores",
     }
-    return {tag: hashes[path] for tag, path in paths.items() if path in hashes}
+    code = sorted(f"{path} {md5}\n" for path, md5 in hashes.items() if path.startswith("dti/"))
+    digest = {"dvc.code": hashlib.sha256("".join(code).encode()).hexdigest()} if code else {}
+    return {tag: hashes[path] for tag, path in paths.items() if path in hashes} | digest

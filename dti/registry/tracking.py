@@ -52,7 +52,7 @@ def record_run(record: Record, experiment: str) -> Place:
     Raises:
         DtiError: MLflow cannot be reached or refuses, or the disk is full; nothing is lost, run again.
     """
-    with _exclusive() as client:
+    with exclusive() as client:
         experiment_id = _experiment(client, experiment)
         finished, unfinished = _runs(client, experiment_id, record.key)
         for run_id in unfinished:
@@ -69,7 +69,7 @@ def find_run(key: str, experiment: str) -> Place | None:
     """
     if _is_ours() and not _database().exists():
         return None
-    with _exclusive() as client:
+    with exclusive() as client:
         found = client.get_experiment_by_name(experiment)
         run_id = _runs(client, found.experiment_id, key)[0] if found else None
     return Place(tracking_uri(), experiment, found.experiment_id, run_id, new=False) if run_id else None
@@ -98,14 +98,15 @@ def _without_password(uri: str) -> str:
     return uri.replace(f":{password}@", ":***@", 1) if password else uri
 
 
-def _folder() -> Path:
+def own_folder() -> Path:
+    """The folder of MLflow's database, artifacts and locks below ``DTI_HOME``."""
     folder = home() / "mlflow"
     folder.mkdir(exist_ok=True)
     return folder
 
 
 def _database() -> Path:
-    return _folder() / "mlflow.db"
+    return own_folder() / "mlflow.db"
 
 
 def _is_ours() -> bool:
@@ -119,12 +120,12 @@ def _make_database() -> None:
 
 
 @contextmanager
-def _exclusive() -> Iterator[MlflowClient]:
+def exclusive() -> Iterator[MlflowClient]:
     """A client that no other process of this ``DTI_HOME`` uses at the same time.
 
     Several processes that make MLflow's tables at once crash each other.
     """
-    with FileLock(_folder() / "lock"), full_disk_named(_folder()):
+    with FileLock(own_folder() / "lock"), full_disk_named(own_folder()):
         try:
             if _is_ours() and not _database().exists():
                 _make_database()
@@ -142,7 +143,7 @@ def _experiment(client: MlflowClient, name: str) -> str:
 
     MLflow stores the place of artifacts as an absolute path, and by default it depends on the current folder.
     """
-    own = (_folder() / "artifacts").as_uri()
+    own = (own_folder() / "artifacts").as_uri()
     found = client.get_experiment_by_name(name)
     if found is None:
         return client.create_experiment(name, None if tracking_uri().startswith("http") else own)
@@ -151,7 +152,7 @@ def _experiment(client: MlflowClient, name: str) -> str:
     if _is_ours() and found.artifact_location != own:
         raise DtiError(
             f"track.experiment: {name!r} keeps its artifacts in {found.artifact_location}, as the folder was moved or "
-            f"copied since; choose another name, or remove {_folder()} to start a new record"
+            f"copied since; choose another name, or remove {own_folder()} to start a new record"
         )
     return str(found.experiment_id)
 
@@ -173,8 +174,11 @@ def _create(client: MlflowClient, experiment_id: str, record: Record) -> str:
         client.log_batch(run_id, params=params[at : at + BATCH["params"]])
     for at in range(0, len(metrics), BATCH["metrics"]):
         client.log_batch(run_id, metrics=metrics[at : at + BATCH["metrics"]])
-    for folder, path in record.artifacts.items():
-        client.log_artifacts(run_id, str(path), folder)
+    for place, path in record.artifacts.items():
+        if path.is_dir():
+            client.log_artifacts(run_id, str(path), place)
+        else:
+            client.log_artifact(run_id, str(path))
     client.set_terminated(run_id, "FINISHED")
     return run_id
 

@@ -15,7 +15,7 @@ from dti.workspace import SOURCES
 REPORTS = ("metrics", "train", "parity")
 TOKENS = ("tokens_per_target", "sliding_tokens_per_target", "counted_ratio")
 SCORES = Path("data/scores/test.parquet")
-UNUSED = "track."  # a sweep runs no stage that reads these parameters
+UNUSED = ("track.", "promote.")  # a sweep runs no stage that reads these parameters
 
 
 @dataclass(frozen=True)

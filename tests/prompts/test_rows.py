@@ -48,7 +48,7 @@ def brute_prompts(users, n, k, split):
 
 def brute_row(prompts, users, texts, profiles):
     """The fields of a stream's ``Row`` as lists."""
-    row = {f.name: [] for f in fields(Row) if f.name not in ("layout", "place_S")}
+    row = {f.name: [] for f in fields(Row) if f.name not in ("layout", "place_S", "order_M")}
     tokens = row["tokens_S"]
     for p, (u, context, targets) in enumerate(prompts):
         row["prefix_start_P"].append(len(tokens))
@@ -174,7 +174,7 @@ def test_a_serving_prompt_reaches_back_into_earlier_splits():
 def test_no_prompts_make_an_empty_row():
     store = store_of([[(0, 1, 0)]], [[10]], [[7]], n=3)
     row = build_row(store, serving_prompts(store, "test"))
-    assert all(len(getattr(row, f.name)) == 0 for f in fields(Row) if f.name not in ("layout", "place_S"))
+    assert all(len(getattr(row, f.name)) == 0 for f in fields(Row) if f.name not in ("layout", "place_S", "order_M"))
 
 
 def test_context_labels_may_be_ratings(make_store):

@@ -7,9 +7,22 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
+from mlflow import MlflowClient
+
+from dti.model.adapter import save
+from dti.params import load_params
+from dti.prompts.pack import pack
+from dti.prompts.store import Store
+from dti.registry.tracking import tracking_uri
+from dti.training.run import model_of, record_of
 
 ROOT = Path(__file__).resolve().parents[2]
+USERS, ITEMS, LENGTH = 6, 12, 14
 
 METRICS = {
     "dataset": "demo",
@@ -55,10 +68,37 @@ def write(path: Path, content: object) -> None:
     path.write_text(content if isinstance(content, str) else json.dumps(content))
 
 
+def write_scores(folder: Path) -> None:
+    """What evaluate leaves of the test targets in data/interim: a score each."""
+    rows = pq.read_table(folder / "interim/interactions.parquet")
+    rows = rows.filter(pc.equal(rows["split"], "test")).select(["user_id", "item_id", "timestamp", "label"])
+    (folder / "scores").mkdir()
+    score = np.random.default_rng(1).random(rows.num_rows)
+    pq.write_table(rows.append_column("score", pa.array(score)), folder / "scores/test.parquet")
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory, interim: Callable[..., Path]) -> Path:
+    """The folders data and models of a project whose adapter has random weights."""
+    folder = tmp_path_factory.mktemp("trained")
+    params, rng = load_params(ROOT / "params.yaml"), np.random.default_rng(3)
+    items = [{"title": f"thing {i}", "brand": "acme" if i % 2 else None, "genres": "tools"} for i in range(ITEMS)]
+    histories = [[(int(rng.integers(ITEMS)), int(rng.integers(2))) for _ in range(LENGTH)] for _ in range(USERS)]
+    splits = [["train"] * 8 + ["valid"] * 2 + ["test"] * (LENGTH - 10)] * USERS
+    interim(folder / "data/interim", histories, items, splits)
+    pack(params, folder / "data/interim", folder / "data/packed")
+    write_scores(folder / "data")
+    store = Store.open(folder / "data/packed")
+    record = record_of(store, params)
+    save(folder / "models/adapter", model_of(store, params, record), record, store.folder / "tokenizer")
+    return folder
+
+
 @pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trained: Path) -> Path:
     """The folder of a finished run, made the current one, with blanks in its name."""
     folder = tmp_path / "a project"
+    shutil.copytree(trained, folder)
     write(folder / "reports/metrics.json", METRICS)
     write(folder / "reports/train.json", {"steps": 160, "device": "cpu", "training_hours": 0.02})
     write(folder / "reports/pack.json", {"prompts": 7, "targets": {"train": 80000}})
@@ -66,9 +106,6 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     write(folder / "reports/parity.json", {"targets": 1000, "max_abs_logit_gap": {"all": 1e-7}})
     write(folder / "reports/history.csv", HISTORY)
     write(folder / "reports/plots/roc.csv", "fpr,tpr\n0,0\n1,1\n")
-    write(folder / "data/scores/test.parquet", "scores")
-    write(folder / "models/adapter/dti.json", {"n": 20})
-    write(folder / "models/adapter/tokenizer/tokenizer.json", {})
     for name in ("params.yaml", "dvc.yaml"):
         shutil.copy(ROOT / name, folder / name)
     monkeypatch.chdir(folder)
@@ -76,6 +113,22 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     return folder
+
+
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """MLflow's tables, which take seconds to make, without an experiment of ours."""
+    path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
+    MlflowClient(f"sqlite:///{path}").search_experiments()
+    return path
+
+
+@pytest.fixture
+def store(project: Path, empty_database: Path) -> MlflowClient:
+    """A client of the project's MLflow, with its tables made."""
+    target = Path(tracking_uri().removeprefix("sqlite:///"))
+    shutil.copy(empty_database, target)
+    return MlflowClient(tracking_uri())
 
 
 @pytest.fixture

@@ -1,3 +1,4 @@
+import hashlib
 import json
 import subprocess
 from pathlib import Path
@@ -31,6 +32,10 @@ def test_params_metrics_curves_and_tags_come_from_the_files(project: Path) -> No
         "dti.title": "Demo (generated)",
         "dti.official_archive": "true",
         "dti.backbone_weights": "float32",
+        "dti.backbone": "tiny",
+        "dti.tuning": "full",
+        "dti.training_hours": "0.02",
+        "dti.device": "cpu",
     }, "without git and dvc.lock there are no more tags"
 
 
@@ -45,6 +50,7 @@ def test_data_hashes_come_from_dvc_lock(project: Path) -> None:
     (project / "dvc.lock").write_text(yaml.safe_dump({"schema": "2.0", "stages": stages}))
     tags = read_record(project, load_params()).tags
     found = {name: value for name, value in tags.items() if name.startswith("dvc.")}
+    assert found.pop("dvc.code") == hashlib.sha256(b"dti/data x.dir\n").hexdigest(), "one digest over all code"
     assert found == {"dvc.raw": "1.dir", "dvc.interim": "2.dir", "dvc.adapter": "4.dir"}
 
 

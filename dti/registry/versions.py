@@ -1,0 +1,150 @@
+"""Versions of the registered model ``dti-ctr-<data set>``: one per result, with its tags and its model card."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from mlflow import MlflowClient
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
+
+from dti.errors import DtiError
+from dti.files import locked
+from dti.params import Params
+from dti.registry.aliases import NAMES, aliases_of
+from dti.registry.card import model_card
+from dti.registry.model import files_of, log_model
+from dti.registry.origin import Origin
+from dti.registry.record import Record, read_record
+from dti.registry.tracking import Place, exclusive, own_folder, record_run
+
+MODEL_ID = "dti.model_id"
+"""The tag that names the logged model; MLflow's own field is not kept by its database."""
+
+
+@dataclass(frozen=True)
+class Version:
+    """A version of a registered model.
+
+    Attributes:
+        model: the registered model's name.
+        number: as MLflow counts them, from "1".
+        model_id: of the logged model behind it.
+        tags: what MLflow knows of it beside.
+    """
+
+    model: str
+    number: str
+    model_id: str
+    tags: dict[str, str]
+
+    @property
+    def uri(self) -> str:
+        """By which MLflow loads it."""
+        return f"models:/{self.model}/{self.number}"
+
+    def __str__(self) -> str:
+        return f"{self.model} version {self.number}"
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A version with its files at hand."""
+
+    version: Version
+    files: Path
+    origin: Origin
+
+
+def model_name(dataset: str) -> str:
+    """The registered model of a data set."""
+    return f"dti-ctr-{dataset}"
+
+
+@contextmanager
+def releasing() -> Iterator[None]:
+    """Registry changes of this ``DTI_HOME`` come one after the other; a second one waits."""
+    with locked(own_folder() / "release.lock", waiting="another promotion or rollback is under way; waiting for it"):
+        yield
+
+
+def track(root: Path, params: Params) -> tuple[Place, Version | None]:
+    """Record the results in ``root`` as a run with its model, and where ``track.register`` says so, as a version.
+
+    Raises:
+        DtiError: a result is missing, or MLflow cannot be reached or refuses.
+    """
+    record = read_record(root, params)
+    place = record_run(record, params.track.experiment)
+    with exclusive() as client:
+        model_id = log_model(client, place, record, root, params)
+        version = _register(client, record, root, params, place, model_id) if params.track.register else None
+    return place, version
+
+
+def register_result(root: Path, params: Params) -> Version:
+    """The version of the results in ``root``, made unless it is there: what a sweep calls for its best cell.
+
+    Raises:
+        DtiError: as ``track``.
+    """
+    chosen = params.model_copy(update={"track": params.track.model_copy(update={"register": True})})
+    version = track(root, chosen)[1]
+    assert version is not None
+    return version
+
+
+def _register(client: MlflowClient, record: Record, root: Path, params: Params, place: Place, model_id: str) -> Version:
+    name = model_name(params.data.name)
+    if not client.search_registered_models(f"name = '{name}'"):
+        client.create_registered_model(name, tags={"dti.dataset": params.data.name})
+    found = client.search_model_versions(f"name = '{name}' and tags.`dti.key` = '{record.key}'")
+    if found:
+        return _version(found[0])
+    made = client.create_model_version(
+        name,
+        client.get_logged_model(model_id).artifact_location,  # the models:/ form asks the global client, not this one
+        place.run_id,
+        tags={**record.tags, MODEL_ID: model_id},
+        description=model_card(record, root, params),
+        model_id=model_id,
+    )
+    return _version(made)
+
+
+def _version(found: ModelVersion) -> Version:
+    return Version(found.name, str(found.version), found.tags.get(MODEL_ID, ""), dict(found.tags))
+
+
+def find_version(client: MlflowClient, model: str, which: str | None = None) -> Version:
+    """A version by its number or alias; the newest without either.
+
+    Raises:
+        DtiError: there is none.
+    """
+    numbers = sorted(int(v.version) for v in client.search_model_versions(f"name = '{model}'"))
+    if not numbers:
+        raise DtiError(f"{model}: no version is registered; `dvc repro` with track.register true makes one")
+    number = str(numbers[-1]) if which is None else which
+    if which in NAMES:
+        number = aliases_of(client, model).get(which, "")
+        if not number:
+            raise DtiError(f"{model}: no version is {which}")
+    if not number.isdigit() or int(number) not in numbers:
+        known = f"{numbers[0]} to {numbers[-1]}" if len(numbers) > 1 else str(numbers[0])
+        raise DtiError(f"{model}: no version {number!r}; give a number ({known}) or one of {', '.join(NAMES)}")
+    return _version(client.get_model_version(model, str(int(number))))
+
+
+def open_version(client: MlflowClient, version: Version) -> Opened:
+    """Fetch a version's files.
+
+    Raises:
+        DtiError: they are gone or incomplete.
+    """
+    try:
+        files = files_of(client, version.model_id)
+    except (MlflowException, OSError) as error:
+        raise DtiError(f"{version}: its files cannot be read: {error}") from error
+    return Opened(version, files, Origin.read(files / "artifacts" / "origin"))

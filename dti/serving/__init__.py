@@ -1,0 +1,1 @@
+"""The serving room: the bundle of a model version, requests, scores, the MLflow model."""

@@ -1,0 +1,86 @@
+"""Scores are those of ``evaluate``, whatever else is asked for at the same time."""
+
+import numpy as np
+import pytest
+import torch
+
+from dti.attention.forgetting import Forgetting
+from dti.model.adapter import load
+from dti.model.catalogue import give_states
+from dti.model.scoring import logits_of, probability
+from dti.prompts.packing import serving_prompts
+from dti.serving.scorer import Scorer
+
+FROZEN = {"tuning": "lora", "content": "frozen"}
+KINDS = {
+    "isolated local label": {},
+    "isolated local all": {"context": "all"},
+    "isolated alibi label": {"probe_position": "alibi"},
+    "isolated rope label": {"probe_position": "rope"},
+    "isolated rope all": {"probe_position": "rope", "context": "all"},
+    "isolated profile": {"profile": True},
+    "isolated instruction": {"instruction": "tall lamp", "profile": True},
+    "isolated ratings": {"ratings": True},
+    "isolated slopes": {"slopes": "learned"},
+    "isolated lora": {"tuning": "lora"},
+    "isolated lora ratings": {"tuning": "lora", "ratings": True, "context": "all"},
+    "frozen": FROZEN,
+    "frozen all alibi": FROZEN | {"context": "all", "probe_position": "alibi"},
+    "frozen profile": FROZEN | {"profile": True},
+    "window rope all": {"policy": "window", "probe_position": "rope", "context": "all"},
+    "window rope label": {"policy": "window", "probe_position": "rope"},
+    "window local all": {"policy": "window", "context": "all"},
+    "window alibi label": {"policy": "window", "probe_position": "alibi"},
+    "window profile": {"policy": "window", "context": "all", "profile": True},
+    "window slopes": {"policy": "window", "context": "all", "slopes": "learned"},
+    "window ratings lora": {"policy": "window", "context": "all", "ratings": True, "tuning": "lora"},
+    "window reset": {
+        "policy": "window",
+        "context": "all",
+        "probe_position": "rope",
+        "forgetting": Forgetting("linear", 0.7, "both"),
+    },
+}
+
+
+def scored_by_evaluate(project):
+    """Each test target's user, place in the history, item and score, on serving prompts."""
+    frozen = project.sight.content == "frozen"
+    folder = project.root / "models" / "adapter"
+    model, _ = load(folder, "blocks", torch.device("cpu"), "unique" if frozen else "stream")
+    give_states(model, project.store, 1000, "fp32")
+    prompts = serving_prompts(project.store, "test")
+    return prompts, probability(logits_of(model, project.store, prompts, 1000, "test"))
+
+
+def request_of(project, place, candidates=None):
+    """The request whose first candidate is the interaction at ``place`` of the only shard."""
+    shard, store = project.store.shards[0], project.store
+    first = place - shard.order[place]
+    levels = {token: float(rating) for rating, token in store.meta.tokens.ratings.items()}
+    label = (
+        levels.get if store.meta.context_labels == "rating" else {store.meta.tokens.no: 0, store.meta.tokens.yes: 1}.get
+    )
+    history = [
+        {"item_id": store.item_ids[shard.item[i]].as_py(), "label": label(int(shard.context_label[i]))}
+        for i in range(first, place)
+    ]
+    request = {"history": history, "candidates": [store.item_ids[shard.item[place]].as_py(), *(candidates or [])]}
+    if store.meta.profile:
+        user = shard.user[place]
+        request["profile"] = {"age": f"{20 + user}", "town": "" if user % 2 else "Bonn"}
+    return request
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_scores_are_those_of_evaluate(project, kind):
+    made = project(**KINDS[kind])
+    prompts, expected = scored_by_evaluate(made)
+    assert np.ptp(expected) > 0.05
+    scorer = Scorer.open(made.write(), "cpu")
+    rng = np.random.default_rng(0)
+    others = [[f"i{i}" for i in rng.integers(0, 12, count)] for count in rng.integers(0, 6, len(prompts))]
+    requests = [request_of(made, place, more) for place, more in zip(prompts.target_start, others, strict=True)]
+    found = scorer.score(requests)
+    assert [len(scores) for scores in found] == [len(request["candidates"]) for request in requests]
+    np.testing.assert_allclose([scores[0] for scores in found], expected, atol=1e-5)
