@@ -45,10 +45,10 @@ def imports(file):
             yield from (name for name in names if name.startswith("dti.") and module_file(name).is_file())
 
 
-def reach(stage):
-    """The project's files that a stage loads, and the foreign packages."""
+def reach(module):
+    """The project's files that a module loads, and the foreign packages."""
     files, packages = set(), set()
-    queue = [f"dti.stages.{stage}"]
+    queue = [module]
     while queue:
         name = queue.pop()
         if not name.startswith("dti"):
@@ -76,25 +76,25 @@ def test_all_stages_are_there():
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_stage_depends_on_all_code_that_it_imports(stage):
-    files, _ = reach(stage)
+    files, _ = reach(f"dti.stages.{stage}")
     deps = code_deps(STAGES[stage])
     assert {file for file in files if not any(covers(dep, file) for dep in deps)} == set()
 
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_stage_depends_on_no_other_code(stage):
-    files, _ = reach(stage)
+    files, _ = reach(f"dti.stages.{stage}")
     assert {dep for dep in code_deps(STAGES[stage]) if not any(covers(dep, file) for file in files)} == set()
 
 
 @pytest.mark.parametrize("stage", ["train", "evaluate"])
 def test_a_bare_gpu_machine_can_run(stage):
-    _, packages = reach(stage)
+    _, packages = reach(f"dti.stages.{stage}")
     assert packages <= CORE | {"tokenizers"}
 
 
 def test_data_knows_nothing_of_torch():
-    _, packages = reach("prepare")
+    _, packages = reach("dti.stages.prepare")
     assert not packages & {"torch", "transformers", "peft", "mlflow", "dvc", "prefect"}
 
 
@@ -109,6 +109,7 @@ def test_arrows_run_one_way():
         "evaluation": {"model", "prompts"},
         "registry": {"evaluation"},
         "sweep": {"evaluation"},
+        "serving": {"attention", "model", "prompts", "registry"},
     }
     for room, others in allowed.items():
         for file in (ROOT / "dti" / room).glob("*.py"):
@@ -116,3 +117,8 @@ def test_arrows_run_one_way():
                 parts = name.split(".")
                 if parts[0] == "dti" and len(parts) > 1 and parts[1] in allowed:
                     assert parts[1] in others | {room}, f"{file}: {name}"
+
+
+def test_a_served_version_needs_the_core_alone():
+    _, packages = reach("dti.serving.model")
+    assert packages <= CORE | {"tokenizers", "mlflow"}
