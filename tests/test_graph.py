@@ -45,10 +45,10 @@ def imports(file):
             yield from (name for name in names if name.startswith("dti.") and module_file(name).is_file())
 
 
-def reach(stage):
-    """The project's files that a stage loads, and the foreign packages."""
+def reach(module):
+    """The project's files that a module loads, and the foreign packages."""
     files, packages = set(), set()
-    queue = [f"dti.stages.{stage}"]
+    queue = [module]
     while queue:
         name = queue.pop()
         if not name.startswith("dti"):
@@ -76,25 +76,25 @@ def test_all_stages_are_there():
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_stage_depends_on_all_code_that_it_imports(stage):
-    files, _ = reach(stage)
+    files, _ = reach(f"dti.stages.{stage}")
     deps = code_deps(STAGES[stage])
     assert {file for file in files if not any(covers(dep, file) for dep in deps)} == set()
 
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_stage_depends_on_no_other_code(stage):
-    files, _ = reach(stage)
+    files, _ = reach(f"dti.stages.{stage}")
     assert {dep for dep in code_deps(STAGES[stage]) if not any(covers(dep, file) for file in files)} == set()
 
 
 @pytest.mark.parametrize("stage", ["train", "evaluate"])
 def test_a_bare_gpu_machine_can_run(stage):
-    _, packages = reach(stage)
+    _, packages = reach(f"dti.stages.{stage}")
     assert packages <= CORE | {"tokenizers"}
 
 
 def test_data_knows_nothing_of_torch():
-    _, packages = reach("prepare")
+    _, packages = reach("dti.stages.prepare")
     assert not packages & {"torch", "transformers", "peft", "mlflow", "dvc", "prefect"}
 
 
@@ -113,9 +113,12 @@ def test_arrows_run_one_way():
     }
     for room, others in allowed.items():
         for file in (ROOT / "dti" / room).glob("*.py"):
-            if file.name == "command.py":  # not of the room: its command for the terminal, above all rooms
-                continue
             for name in imports(file):
                 parts = name.split(".")
                 if parts[0] == "dti" and len(parts) > 1 and parts[1] in allowed:
                     assert parts[1] in others | {room}, f"{file}: {name}"
+
+
+def test_a_served_version_needs_the_core_alone():
+    _, packages = reach("dti.serving.model")
+    assert packages <= CORE | {"tokenizers", "mlflow"}

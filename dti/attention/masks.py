@@ -49,10 +49,18 @@ def content_mask_of(view: View) -> Tensor:
 
 def mask_of(view: View) -> Tensor:
     """The whole visibility as one dense mask, (T, T) bool: who (row) may read whom (column). For small rows."""
-    content, total = view.content, view.content + view.probes
+    content, total, early = view.content, view.content + view.probes, view.early
     mask = torch.zeros(total, total, dtype=torch.bool)
-    mask[:content, :content] = content_mask_of(view)
-    listing = listing_of(view)
-    for probe, readable_L in enumerate(listing.readable_KL):
-        mask[content + probe, listing.keys_L[readable_L]] = True
+    mask[: early.content, : early.content] = content_mask_of(early)
+    if view.beside is not None:
+        _fill(mask, view.beside, early.content)
+    _fill(mask, view, content)
     return mask
+
+
+def _fill(mask: Tensor, view: View, first: int) -> None:
+    """Draw what the probes of a view read; the first of them stands at ``first``."""
+    listing = listing_of(view)
+    places_L = torch.where(listing.keys_L < view.content, listing.keys_L, listing.keys_L - view.content + first)
+    for probe, readable_L in enumerate(listing.readable_KL):
+        mask[first + probe, places_L[readable_L]] = True

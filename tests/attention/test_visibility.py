@@ -6,6 +6,8 @@ import torch
 
 from dti.attention.masks import listing_of, mask_of
 from dti.attention.visibility import Sight, view_of
+from dti.prompts.beside import Asked, asked_row
+from dti.prompts.catalogue import Catalogue
 from dti.prompts.row import Row
 
 
@@ -140,3 +142,54 @@ def test_the_own_label_is_no_key(random_row):
             for k, target in enumerate(row.target_K):
                 later = np.arange(row.start_M[target] + row.text_M[target], row.tokens_S.size)
                 assert not mask[row.tokens_S.size + k, later].any()
+
+
+@pytest.fixture
+def beside():
+    """Two requests: contexts a b (labels y z) with candidates d (two tokens) and e; context c (y) with candidate f."""
+    return asked_row(
+        Catalogue.of(
+            ints(10, 11, 12, 13, 13, 14, 15).astype(np.int32), ints(0, 1, 2, 3, 5, 6, 7), *NO_PROFILES, ints(3, 4)
+        ),
+        [Asked(ints(0, 1), ints(3, 4), ints(3, 4)), Asked(ints(2), ints(3), ints(5))],
+        unique=False,
+    )
+
+
+NO_PROFILES = (np.empty(0, np.int32), ints(0))
+
+
+def test_candidates_beside_one_another(beside):
+    assert beside.tokens_S.tolist() == [10, 3, 11, 4, 12, 3, 13, 13, 14, 15]
+    assert draw(beside, policy="window", context="all", n=2) == [
+        "1............",
+        "11...........",
+        "111..........",
+        "1111.........",
+        "....1........",
+        "....11.......",
+        "1111..1......",
+        "1111..11.....",
+        "1111....1....",
+        "....11...1...",
+        "1111..11..1..",
+        "1111....1..1.",
+        "....11...1..1",
+    ]
+    labels_alone = draw(beside, policy="isolated", context="label", n=1)
+    assert labels_alone[6:] == [
+        "......1......",
+        "......11.....",
+        "........1....",
+        ".........1...",
+        "...1..11..1..",
+        "...1....1..1.",
+        ".....1...1..1",
+    ]
+
+
+def test_candidates_all_begin_where_the_first_one_does(beside):
+    view = view_of(beside, Sight("window", "rope", "all", 2))
+    assert view.position_S.tolist() == [0, 1, 2, 3, 0, 1, 4, 5, 4, 2]
+    assert view.query_position_K.tolist() == [6, 5, 3]
+    assert (view.target_K - view.segments[0].order_N[[1, 1, 4]]).tolist() == [2, 2, 1]

@@ -9,8 +9,8 @@ import numpy as np
 import polars as pl
 import pytest
 
+from dti import score as command
 from dti.errors import DtiError
-from dti.serving import command
 from dti.serving.frames import score_frame
 from dti.serving.scorer import Scorer
 
@@ -179,9 +179,8 @@ def test_the_command_takes_a_bundle_a_project_or_a_registered_version(project, s
     bundle = made.write()
     content = made.params.model_dump()
     (made.root / "params.yaml").write_text(yaml.safe_dump(content))
-    mlflow.set_experiment(
-        "test",
-    )
+    artifacts = (tmp_path / "artifacts").as_uri()
+    mlflow.set_experiment(experiment_id=mlflow.create_experiment("test", artifacts))
     mlflow.pyfunc.log_model(
         name="model",
         python_model=str(ROOT / "dti/serving/model.py"),

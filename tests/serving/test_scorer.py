@@ -84,3 +84,14 @@ def test_scores_are_those_of_evaluate(project, kind):
     found = scorer.score(requests)
     assert [len(scores) for scores in found] == [len(request["candidates"]) for request in requests]
     np.testing.assert_allclose([scores[0] for scores in found], expected, atol=1e-5)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device on this machine")
+@pytest.mark.parametrize("kind", ["isolated local label", "frozen", "window rope all"])
+def test_a_gpu_gives_the_same_scores(project, kind):
+    made = project(**KINDS[kind])
+    folder, new = made.write(), {"n1": {"title": "old lamp"}}
+    requests = [{"history": [{"item_id": "i1", "label": 1}], "candidates": ["i2", "n1", "i3"], "items": new}] * 3
+    found, expected = (Scorer.open(folder, device).score(requests) for device in ("cuda", "cpu"))
+    np.testing.assert_allclose(np.stack(found), np.stack(expected), atol=1e-4)
