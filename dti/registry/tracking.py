@@ -52,7 +52,7 @@ def record_run(record: Record, experiment: str) -> Place:
     Raises:
         DtiError: MLflow cannot be reached or refuses, or the disk is full; nothing is lost, run again.
     """
-    with _exclusive() as client:
+    with exclusive() as client:
         experiment_id = _experiment(client, experiment)
         finished, unfinished = _runs(client, experiment_id, record.key)
         for run_id in unfinished:
@@ -69,10 +69,16 @@ def find_run(key: str, experiment: str) -> Place | None:
     """
     if _is_ours() and not _database().exists():
         return None
-    with _exclusive() as client:
+    with exclusive() as client:
         found = client.get_experiment_by_name(experiment)
         run_id = _runs(client, found.experiment_id, key)[0] if found else None
     return Place(tracking_uri(), experiment, found.experiment_id, run_id, new=False) if run_id else None
+
+
+def make_record() -> None:
+    """Make the database where it is missing, so that servers and runs that start at once find it."""
+    with exclusive():
+        pass
 
 
 def describe(place: Place) -> str:
@@ -119,7 +125,7 @@ def _make_database() -> None:
 
 
 @contextmanager
-def _exclusive() -> Iterator[MlflowClient]:
+def exclusive() -> Iterator[MlflowClient]:
     """A client that no other process of this ``DTI_HOME`` uses at the same time.
 
     Several processes that make MLflow's tables at once crash each other.
