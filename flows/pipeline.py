@@ -1,6 +1,7 @@
 """One run: a workspace, a task per stage of dvc.yaml, and the result as artifacts."""
 
 from collections.abc import Mapping
+from contextvars import copy_context
 from typing import Any, Protocol
 
 from prefect import get_run_logger, task
@@ -34,6 +35,7 @@ class Voice:
         self.key, self.log = f"progress-{stage.rsplit(':', 1)[-1]}".replace("@", "-"), log
         self.errors: list[str] = []
         self._artifact: Any = None
+        self._context = copy_context()  # lines come in another thread, where Prefect knows of no task
 
     def __call__(self, text: str) -> None:
         """Take a line."""
@@ -45,7 +47,7 @@ class Voice:
             self.errors.append(line)
         share = share_of(line)
         if share is not None:
-            self._show(share, line)
+            self._context.run(self._show, share, line)
 
     def _show(self, share: float, line: str) -> None:
         if self._artifact is None:

@@ -34,7 +34,7 @@ def workspace_of(run: str) -> Iterator[Workspace]:
         if not mine:
             raise DtiError(f"{workspace.folder}: an earlier attempt of this run is still ending; try again")
         workspace.folder.mkdir(parents=True, exist_ok=True)
-        prune()
+        prune(KEPT)
         yield workspace
 
 
@@ -54,8 +54,8 @@ def refuse_full_disk(*places: Path) -> None:
             )
 
 
-def prune(kept: int = KEPT) -> list[str]:
-    """Remove all but the newest workspaces; one that runs always stays. Returns the ids of those removed."""
+def prune(kept: int) -> list[str]:
+    """Remove all but the newest workspaces, as many as ``kept``; one that runs always stays. Returns the ids of those removed."""
     found = sorted((path for path in folder().iterdir() if path.is_dir()), key=lambda path: -path.stat().st_mtime)
     removed = []
     for path in found[kept:]:
