@@ -55,7 +55,14 @@ def refuse_full_disk(*places: Path) -> None:
 
 
 def prune(kept: int) -> list[str]:
-    """Remove all but the newest workspaces, as many as ``kept``; one that runs always stays. Returns the ids of those removed."""
+    """Remove all but the newest workspaces; one that runs always stays.
+
+    Args:
+        kept: how many stay.
+
+    Returns:
+        The ids of those removed.
+    """
     found = sorted((path for path in folder().iterdir() if path.is_dir()), key=lambda path: -path.stat().st_mtime)
     removed = []
     for path in found[kept:]:

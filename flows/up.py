@@ -55,10 +55,14 @@ class Child:
         """Whether it runs."""
         return self._process is not None and self._process.poll() is None
 
-    def stop(self) -> None:
-        """Let go of the leash and wait for the end."""
+    def let_go(self) -> None:
+        """Let go of the leash, so that it ends."""
         if self._process is not None and self._process.stdin is not None:
             self._process.stdin.close()
+
+    def wait(self) -> None:
+        """Wait for its end."""
+        if self._process is not None:
             self._process.wait()
 
     def restart(self) -> None:
@@ -137,8 +141,11 @@ class Up:
 
     def stop(self) -> None:
         """Stop everything, the runs first: a training keeps its checkpoint and says that it ended."""
-        for child in reversed(self.children):
-            child.stop()
+        for together in (list(self.groups.values()), self.children):
+            for child in together:
+                child.let_go()
+            for child in together:
+                child.wait()
 
     def _start_group(self, name: str) -> None:
         self._settle(name)

@@ -67,9 +67,7 @@ def test_what_was_there_is_kept(project):
     assert read_json(home / "before-apply/reports/metrics.json") == {"auc": 0.5}
 
 
-@pytest.mark.parametrize(
-    ("run", "words"), [("ab", "2 runs begin like this"), ("x", "no such run"), ("", "no such run")]
-)
+@pytest.mark.parametrize(("run", "words"), [("ab", "2 runs begin like this"), ("x", "no such"), ("", "no such")])
 def test_a_run_must_be_named_clearly(project, run, words):
     root, home, _ = project
     with pytest.raises(DtiError, match=words):
