@@ -110,7 +110,8 @@ class Up:
             _refuse_taken(port)
         self.prefect.start()
         if self.mlflow:
-            subprocess.run([sys.executable, "-c", MAKE_RECORD], cwd=ROOT, check=True)
+            if subprocess.run([sys.executable, "-c", MAKE_RECORD], cwd=ROOT).returncode:
+                raise DtiError(f"the record in {home()}/mlflow cannot be made or opened; see above")
             self.mlflow.start()
         self._wait(self.prefect, self.api.healthy)
         if self.mlflow:

@@ -142,10 +142,19 @@ class Served:
 
 
 @pytest.fixture(scope="module")
-def served(make_copy):
-    made = Served(make_copy(git=False))
-    with made.up():
-        yield made
+def copy(make_copy):
+    return Served(make_copy(git=False))
+
+
+@pytest.fixture(scope="module")
+def up_process(copy):
+    with copy.up() as process:
+        yield process
+
+
+@pytest.fixture(scope="module")
+def served(copy, up_process):
+    return copy
 
 
 @pytest.fixture(scope="module")
@@ -254,6 +263,24 @@ def test_a_killed_flow_without_its_runner_crashes_and_others_go_on(served):
         process.kill()
     assert served.ended(run, 180) == "Crashed"
     wait_for(lambda: not training.is_running(), 60, "the end of the training")
+    assert served.ended(served.start(params=SMALL)) == "Completed"
+
+
+def test_a_run_that_nobody_can_report_on_crashes_by_its_silence(served, up_process):
+    """Flow and runner killed, and `make up` stopped: only Prefect's server is left to notice."""
+    run = served.start(params=LONG)
+    training = served.training(run, 3)
+    up_process.send_signal(signal.SIGSTOP)
+    try:
+        for process in served.processes("flows.serve training") + served.processes("prefect.engine"):
+            process.kill()
+        began = time.monotonic()
+        assert served.ended(run, 300) == "Crashed"
+        assert "no sign of life" in served.run(run)["state"]["message"]
+        assert time.monotonic() - began < 180
+        assert not training.is_running()
+    finally:
+        up_process.send_signal(signal.SIGCONT)
     assert served.ended(served.start(params=SMALL)) == "Completed"
 
 
