@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -27,9 +27,10 @@ from flows.groups import GROUPS
 from flows.settings import HOST, Servers
 
 PATIENCE = 180.0  # seconds for a server's start on a busy machine
-TICK = 1.0
+TICK = 2.0
+STEADY = 600.0  # seconds
 RESTARTS = 5
-"""A process that ends more often than this is not started again."""
+"""A process that ends more often than this, each time before it has run for ``STEADY``, is not started again."""
 
 MAKE_RECORD = "from dti.registry.tracking import make_record; make_record()"
 
@@ -41,11 +42,13 @@ class Child:
         self.name, self.command = name, [sys.executable, "-P", str(LEASH), sys.executable, "-m", *command]
         self.log = folder / f"{name}.log"
         self.restarts = 0
+        self._began = time.monotonic()
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Start it; its log begins anew with `make up`."""
-        with self.log.open("ab" if self.restarts else "wb") as log:
+        self._began = time.monotonic()
+        with self.log.open("ab" if self._process else "wb") as log:
             self._process = subprocess.Popen(
                 self.command, cwd=ROOT, stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True
             )
@@ -71,7 +74,8 @@ class Child:
         Raises:
             DtiError: it ended too often.
         """
-        self.restarts += 1
+        steady = time.monotonic() - self._began > STEADY
+        self.restarts = 1 if steady else self.restarts + 1
         if self.restarts > RESTARTS:
             raise DtiError(f"{self.name} ended {self.restarts} times; see {self.log}")
         print(f"{self.name} ended unexpectedly and is started again; see {self.log}", flush=True)
@@ -130,15 +134,14 @@ class Up:
         """
         for child in self.children:
             if not child.running:
-                child.restart()
                 if child.name in self.groups:
-                    self._settle(child.name)
-        try:
+                    with suppress(httpx.HTTPError):  # if the server is busy, it notices silent runs later
+                        self._settle(child.name)
+                child.restart()
+        with suppress(httpx.HTTPError):
             for group in GROUPS.values():
                 if group.slots is not None:
                     self.api.name_queue(group.entrypoints, group.slots)
-        except httpx.HTTPError:
-            return  # the server is busy or about to be started again
 
     def stop(self) -> None:
         """Stop everything, the runs first: a training keeps its checkpoint and says that it ended."""
