@@ -79,10 +79,10 @@ def run_pipeline(parameters: Mapping[str, Any], run: str) -> Result:
     Raises:
         DtiError: wrong parameters, too little disk (both before any work), or a stage that failed.
     """
-    params = parse_params(parameters, "params.yaml, with the values of the form")
+    parse_params(parameters, "params.yaml, with the values of the form")
     with runs.workspace_of(run) as workspace:
         workspace.make(parameters)
         for stage in stages_of(workspace.folder, TARGET):
             retries = RETRY_SECONDS if is_fetch(stage) else []
             run_stage.with_options(retries=len(retries), retry_delay_seconds=retries or 0)(stage, workspace)
-        return read_result(workspace.folder, params.track.experiment)
+        return read_result(workspace)

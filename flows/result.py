@@ -1,15 +1,19 @@
 """What a finished run shows in the UI: a table of metrics beside the baselines', and a report with links to MLflow."""
 
-import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
+from dti.errors import DtiError
 from dti.evaluation.table import KEYS, SCORES, result_table
 from dti.files import read_json
+from dti.workspace import Workspace
+
+LINK = re.compile(r"(?P<server>http\S+)/#/experiments/(?P<experiment>\w+)/runs/(?P<run>\w+)")
+"""How a run in MLflow is found in a browser; the stage `track` says it."""
 
 
 @dataclass(frozen=True)
@@ -19,35 +23,30 @@ class Result:
     Attributes:
         metrics: reports/metrics.json.
         run_id: its MLflow run, in experiment ``experiment_id``.
+        link: where that is in MLflow's UI.
     """
 
     metrics: Mapping[str, Any]
     run_id: str
     experiment_id: str
+    link: str
 
-    @property
-    def link(self) -> str:
-        """The address of its MLflow run in the UI."""
-        return run_link(self.experiment_id, self.run_id)
-
-
-def run_link(experiment_id: str, run_id: str) -> str:
-    """The address of an MLflow run, on the server that `make up` started."""
-    return f"{os.environ.get('DTI_MLFLOW_URL', '')}/#/experiments/{experiment_id}/runs/{run_id}"
+    def link_to(self, run_id: str) -> str:
+        """Where another run of the same experiment is."""
+        return self.link.replace(self.run_id, run_id)
 
 
-def read_result(folder: Path, experiment: str) -> Result:
+def read_result(workspace: Workspace) -> Result:
     """The result that lies in a workspace, and where MLflow has it.
 
     Raises:
-        DtiError: a report is missing, or MLflow cannot be reached.
+        DtiError: a report is missing, or no stage said where the record is.
     """
-    from dti.registry.record import result_key  # MLflow takes seconds to load
-    from dti.registry.tracking import find_run
-
-    place = find_run(result_key(folder), experiment)
-    assert place is not None, "the stage track has recorded it"
-    return Result(read_json(folder / "reports" / "metrics.json"), place.run_id, place.experiment_id)
+    said = list(LINK.finditer(workspace.log.read_text()))
+    if not said:
+        raise DtiError(f"{workspace.log}: no stage said where the run's record is; is `make up` running?")
+    found, metrics = said[-1], read_json(workspace.folder / "reports" / "metrics.json")
+    return Result(metrics, found["run"], found["experiment"], found[0])
 
 
 def table_of(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -4,6 +4,7 @@ import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from dti.home import home
 
@@ -23,10 +24,17 @@ class Servers:
         return f"http://{HOST}:{self.prefect_port}"
 
     @property
+    def record(self) -> str | None:
+        """``MLFLOW_TRACKING_URI``: the record is there; None: it is our own database."""
+        return os.environ.get("MLFLOW_TRACKING_URI") or None
+
+    @property
     def mlflow(self) -> str:
-        """The address of MLflow's UI: our server, or the one that ``MLFLOW_TRACKING_URI`` names."""
-        given = os.environ.get("MLFLOW_TRACKING_URI", "")
-        return given if given.startswith("http") else f"http://{HOST}:{self.mlflow_port}"
+        """The address of MLflow's UI: the server that holds the record (its password left out), or ours."""
+        if self.record is None or not self.record.startswith("http"):
+            return f"http://{HOST}:{self.mlflow_port}"
+        given = urlsplit(self.record)
+        return given._replace(netloc=given.netloc.rpartition("@")[2]).geturl()
 
     def environment(self) -> dict[str, str]:
         """Variables for every process: one home, no telemetry, this interpreter first, fast signs of life.

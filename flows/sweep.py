@@ -16,7 +16,7 @@ from dti.sweep.grid import Cell, expand, flatten, parse_grid
 from flows.form import EMPTY, Form, GridForm
 from flows.parameters import merged, read_values
 from flows.pipeline import run_pipeline
-from flows.result import Result, run_link, show
+from flows.result import Result, show
 
 UNTOUCHED = re.compile(r"[^\w.-]+")
 
@@ -92,8 +92,8 @@ def crown(name: str, cells: Sequence[Cell], children: Sequence[Child]) -> tuple[
         Nested(child.result.run_id, child.cell.name, child.valid_auc, dict(child.cell.changes)) for child in children
     ]
     failed = len(cells) - len(children)
-    experiment = winner.result.experiment_id
-    return winner, run_link(experiment, nest(name, experiment, nested, winner.result.run_id, failed))
+    parent = nest(name, winner.result.experiment_id, nested, winner.result.run_id, failed)
+    return winner, winner.result.link_to(parent)
 
 
 @flow(name="sweep", description="Try a grid over any parameters, one run per cell; the best by validation AUC wins.")

@@ -93,8 +93,8 @@ class Up:
         prefect = ("prefect", "server", "start", *host, str(servers.prefect_port))
         self.prefect = Child("prefect", prefect, folder)
         self.mlflow: Child | None = None
-        if not os.environ.get("MLFLOW_TRACKING_URI"):
-            store = ("--backend-store-uri", f"sqlite:///{home()}/mlflow/mlflow.db")
+        if not (servers.record or "").startswith("http"):
+            store = ("--backend-store-uri", servers.record or f"sqlite:///{home()}/mlflow/mlflow.db")
             mlflow = ("mlflow", "server", *store, *host, str(servers.mlflow_port), "--workers", "1")
             self.mlflow = Child("mlflow", mlflow, folder)
         self.groups = {name: Child(name, ("flows.serve", name), folder) for name in GROUPS}

@@ -82,10 +82,14 @@ def make_record() -> None:
 
 
 def describe(place: Place) -> str:
-    """Lines for the terminal: where the run is, and how to look at it; a password in the URI is not shown."""
+    """Lines for the terminal: where the run is, and how to look at it; a password in the URI is not shown.
+
+    ``DTI_MLFLOW_URL`` names the server on our database, where `make up` has started one.
+    """
     shown = _without_password(place.uri)
-    if place.uri.startswith("http"):
-        look = f"{shown}/#/experiments/{place.experiment_id}/runs/{place.run_id}"
+    server = shown if place.uri.startswith("http") else os.environ.get("DTI_MLFLOW_URL")
+    if server:
+        look = f"{server}/#/experiments/{place.experiment_id}/runs/{place.run_id}"
     else:
         mlflow = Path(sys.executable).with_name("mlflow")
         command = mlflow.relative_to(Path.cwd()) if mlflow.is_relative_to(Path.cwd()) else mlflow

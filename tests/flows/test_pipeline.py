@@ -5,12 +5,14 @@ import pytest
 from prefect.logging import disable_run_logger
 
 from dti.errors import DtiError
+from dti.files import write_json
 from dti.home import ROOT
+from dti.registry.tracking import Place, describe
 from dti.workspace import Workspace
 from flows import pipeline, result
 from flows.parameters import read_values
 from flows.pipeline import RETRY_SECONDS, Voice, run_pipeline, run_stage
-from flows.result import Result
+from flows.result import Result, read_result
 
 WHERE: ContextVar[str] = ContextVar("WHERE", default="nowhere")
 TRAINING = "epoch {}/2: 10/20 targets (50 %), 5 targets/s, 0:00:02 left, loss 0.5\n"
@@ -73,8 +75,8 @@ def test_only_the_net_is_tried_again(monkeypatch, home):
             return lambda stage, workspace: calls.append((stage, retries, retry_delay_seconds))
 
     monkeypatch.setattr(pipeline, "run_stage", Task())
-    monkeypatch.setattr(pipeline, "read_result", lambda folder, experiment: (folder.name, experiment))
-    assert run_pipeline(read_values(ROOT), "run-1") == ("run-1", "dti")
+    monkeypatch.setattr(pipeline, "read_result", lambda workspace: workspace.folder.name)
+    assert run_pipeline(read_values(ROOT), "run-1") == "run-1"
     assert calls[0] == ("data/dvc.yaml:fetch@demo", 3, RETRY_SECONDS)
     assert calls[1:] == [(stage, 0, 0) for stage in ("prepare", "pack", "train", "evaluate", "track")]
     assert run_stage.retries == 0
@@ -101,6 +103,16 @@ def test_the_table_shows_baselines_beside_the_model():
     ]
 
 
-def test_the_link_leads_to_the_server_of_make_up(monkeypatch):
+def test_the_record_is_where_the_last_stage_says(tmp_path, monkeypatch):
     monkeypatch.setenv("DTI_MLFLOW_URL", "http://127.0.0.1:5000")
-    assert Result({}, "abc", "1").link == "http://127.0.0.1:5000/#/experiments/1/runs/abc"
+    workspace = Workspace(tmp_path / "work")
+    write_json(workspace.folder / "reports/metrics.json", {"auc": 0.5})
+    workspace.log.write_text("nothing\n")
+    with pytest.raises(DtiError, match="no stage said where the run's record is"):
+        read_result(workspace)
+    for run in ("old", "new"):
+        with workspace.log.open("a") as log:
+            log.write(describe(Place("sqlite:///x.db", "dti", "3", run, new=True)) + "\n")
+    found = read_result(workspace)
+    assert found == Result({"auc": 0.5}, "new", "3", "http://127.0.0.1:5000/#/experiments/3/runs/new")
+    assert found.link_to("other") == "http://127.0.0.1:5000/#/experiments/3/runs/other"

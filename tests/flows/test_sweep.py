@@ -15,7 +15,7 @@ def base():
 
 
 def child(cell, valid, test=0.5):
-    return Child(cell, Result({"valid_auc": valid, "auc": test}, "run", "1"))
+    return Child(cell, Result({"valid_auc": valid, "auc": test}, "run", "1", "link"))
 
 
 def test_the_cells_are_all_combinations_on_the_values_of_the_form(base):

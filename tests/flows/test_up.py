@@ -46,7 +46,7 @@ def test_everything_stays_on_this_machine_and_below_home(home):
 
 
 def test_a_record_elsewhere_needs_no_server_of_ours(home, monkeypatch):
-    monkeypatch.setitem(module.os.environ, "MLFLOW_TRACKING_URI", "http://mlflow.example:80")
+    monkeypatch.setitem(module.os.environ, "MLFLOW_TRACKING_URI", "http://me:secret@mlflow.example:80")
     home.mkdir()
     assert [child.name for child in module.Up(Servers()).children] == ["prefect", "training", "others"]
     assert Servers().mlflow == "http://mlflow.example:80"
