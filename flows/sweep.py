@@ -55,7 +55,7 @@ def winner_of(children: Sequence[Child]) -> Child | None:
     return max(known, key=lambda child: child.valid_auc, default=None)
 
 
-@flow(name="cell")
+@flow(name="cell", persist_result=False)
 def run_cell(cell: str, parameters: dict[str, Any]) -> Result:
     """One cell, as a run of its own below the sweep's."""
     run = str(flow_run.id)
