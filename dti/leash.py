@@ -53,6 +53,7 @@ def _watch(group: int) -> None:
 
 def main() -> int:
     """Run the command; its exit code, or 128 and the signal that ended it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # who is started with `&` ignores it, and so would the command
     # Descriptors that the owner hands down stay open: a lock is held as long as the command runs.
     child = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL, close_fds=False, process_group=0)
 
