@@ -1,9 +1,10 @@
 # make run        the main job on the embedded data set: environment, pipeline, result table
+# make up         the Prefect and MLflow servers: start and watch runs in a browser; Ctrl-C stops all
 # make test       lint, types and every test that needs no server, browser or GPU
 # make test-all   the same, with the slow and browser tests
 # make baselines  DeepFM, DCNv2, AutoInt and DIN on the packed data, tuned within a budget (installs DeepCTR-Torch)
 # make lock       resolve requirements.lock anew from pyproject.toml
-# make clean      remove the environment and tool caches (data, models and records stay)
+# make clean      remove the environment and tool caches (DVC's cache, models, records and workspaces stay)
 
 PYTHON ?= python3.11
 VENV := .venv
@@ -16,7 +17,7 @@ export DO_NOT_TRACK := true
 # DVC runs its stages with the first python on the path.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: run test test-all baselines lint lock clean env
+.PHONY: run up test test-all baselines lint lock clean env
 env: $(STAMP)
 
 # torch goes first and alone: its build (CPU, CUDA ...) is the machine's choice, so it carries no hash.
@@ -31,6 +32,10 @@ $(STAMP): requirements.lock
 run: $(STAMP)
 	@$(BIN)/python -m dti doctor --fix
 	$(BIN)/dvc repro
+
+up: $(STAMP)
+	@$(BIN)/python -m dti doctor --fix
+	@exec $(BIN)/python -m flows.up $(UP)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

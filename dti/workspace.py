@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -35,6 +35,10 @@ SOURCES = (
 
 LOG = "log.txt"
 WAIT = 0.2  # seconds
+LEASH = Path(__file__).with_name("leash.py")
+
+Tell = Callable[[str], object]
+"""Takes a line of what the pipeline says, with its end."""
 
 
 def shared_cache(root: Path = ROOT) -> Path:
@@ -97,35 +101,39 @@ class Workspace:
         with atomic_file(self.folder / name) as partial:
             partial.write_text(text)
 
-    def run(self, targets: Sequence[str], environment: Mapping[str, str] | None = None) -> None:
+    def run(
+        self, targets: Sequence[str], environment: Mapping[str, str] | None = None, tell: Tell | None = None
+    ) -> None:
         """``dvc repro TARGETS`` in the folder; what it says goes to the terminal and to ``log.txt``.
 
         An interrupt is handed to the pipeline, which stops in order (a training keeps its checkpoint), and raised
-        again after that; a second one stops it at once.
+        again after that; a second one stops it at once. Any other exception that a signal raises meanwhile ends the
+        pipeline within seconds, as the end of this process does (``dti/leash.py``).
 
         Args:
             environment: variables beside those of this process.
+            tell: takes the lines in place of the terminal, in a thread of its own.
 
         Raises:
             DtiError: the pipeline failed; names the log.
         """
-        command = [sys.executable, "-m", "dvc", "repro", *targets]
+        command = [sys.executable, "-P", str(LEASH), sys.executable, "-m", "dvc", "repro", *targets]
         with (
             self.log.open("a", buffering=1, encoding="utf-8") as log,
             subprocess.Popen(
                 command,
                 cwd=self.folder,
                 env=_environment() | dict(environment or {}),
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 process_group=0,  # so that Ctrl-C reaches it once, through _follow
                 pass_fds=() if self._lock is None else (self._lock,),
             ) as child,
         ):
-            interrupted = _follow(child, log.write)
-        if interrupted:
-            raise KeyboardInterrupt
+            stopped = _follow(child, (log.write, tell or _show))
+        if stopped:
+            raise stopped
         if child.returncode:
             raise DtiError(f"`dvc repro {' '.join(targets)}` ended with exit code {child.returncode}; see {self.log}")
 
@@ -162,26 +170,33 @@ def _environment() -> dict[str, str]:
     return environment
 
 
-def _follow(child: "subprocess.Popen[bytes]", write: Callable[[str], object]) -> bool:
-    """Pass on the child's lines until it has ended; returns whether an interrupt came meanwhile."""
+def _follow(child: "subprocess.Popen[bytes]", writers: Sequence[Tell]) -> BaseException | None:
+    """Pass on the child's lines until it has ended; returns what was raised by a signal meanwhile."""
     assert child.stdout is not None
-    reader = threading.Thread(target=_pass_on, args=(child.stdout, write))
+    assert child.stdin is not None
+    reader = threading.Thread(target=_pass_on, args=(child.stdout, writers))
     reader.start()
-    interrupted = False
+    stopped: BaseException | None = None
     while reader.is_alive() or child.poll() is None:
         try:
             # Short waits: a signal that the system gives to another thread does not wake the main one.
             reader.join(WAIT) if reader.is_alive() else time.sleep(WAIT)
-        except KeyboardInterrupt:
-            interrupted = True
-            with suppress(ProcessLookupError):  # it may just have ended
-                os.killpg(child.pid, signal.SIGINT)
-    return interrupted
+        except KeyboardInterrupt as interrupt:
+            stopped = interrupt
+            child.send_signal(signal.SIGINT)
+        except BaseException as termination:
+            stopped = termination
+            child.stdin.close()
+    return stopped
 
 
-def _pass_on(lines: IO[bytes], write: Callable[[str], object]) -> None:
+def _pass_on(lines: IO[bytes], writers: Sequence[Tell]) -> None:
     with lines:
         for line in lines:
             text = line.decode("utf-8", "replace")
-            write(text)
-            print(text, end="", flush=True)
+            for write in writers:
+                write(text)
+
+
+def _show(text: str) -> None:
+    print(text, end="", flush=True)

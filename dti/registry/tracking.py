@@ -75,11 +75,21 @@ def find_run(key: str, experiment: str) -> Place | None:
     return Place(tracking_uri(), experiment, found.experiment_id, run_id, new=False) if run_id else None
 
 
+def make_record() -> None:
+    """Make the database where it is missing, so that servers and runs that start at once find it."""
+    with exclusive():
+        pass
+
+
 def describe(place: Place) -> str:
-    """Lines for the terminal: where the run is, and how to look at it; a password in the URI is not shown."""
+    """Lines for the terminal: where the run is, and how to look at it; a password in the URI is not shown.
+
+    ``DTI_MLFLOW_URL`` names the server on our database, where `make up` has started one.
+    """
     shown = _without_password(place.uri)
-    if place.uri.startswith("http"):
-        look = f"{shown}/#/experiments/{place.experiment_id}/runs/{place.run_id}"
+    server = shown if place.uri.startswith("http") else os.environ.get("DTI_MLFLOW_URL")
+    if server:
+        look = f"{server}/#/experiments/{place.experiment_id}/runs/{place.run_id}"
     else:
         mlflow = Path(sys.executable).with_name("mlflow")
         command = mlflow.relative_to(Path.cwd()) if mlflow.is_relative_to(Path.cwd()) else mlflow

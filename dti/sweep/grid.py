@@ -117,20 +117,34 @@ def load_grid(path: Path) -> Grid:
         DtiError: it is missing, no YAML, or has an unknown, missing or wrong key.
     """
     try:
-        grid = Grid.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise DtiError(f"{path}: not found; name a grid file") from None
     except yaml.YAMLError as error:
         raise DtiError(f"{path}: no valid YAML: {error}") from None
+    return parse_grid(content, str(path))
+
+
+def parse_grid(content: object, file: str) -> Grid:
+    """Validate the content of a grid file.
+
+    Args:
+        file: what messages call it.
+
+    Raises:
+        DtiError: it has an unknown, missing or wrong key.
+    """
+    try:
+        grid = Grid.model_validate(content)
     except ValidationError as error:
         lines = dict.fromkeys(f"{'.'.join(map(str, e['loc'][:4]))}: {e['msg']}" for e in error.errors())
-        raise DtiError("\n  ".join([f"{path}:", *lines])) from None
+        raise DtiError("\n  ".join([f"{file}:", *lines])) from None
     names = [group.name for group in grid.groups]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        raise DtiError(f"{path}: two groups are called {', '.join(twice)}; give each a name of its own")
+        raise DtiError(f"{file}: two groups are called {', '.join(twice)}; give each a name of its own")
     if grid.baseline is not None and grid.baseline not in names:
-        raise DtiError(f"{path}: baseline: no group {grid.baseline!r}; there are {', '.join(names)}")
+        raise DtiError(f"{file}: baseline: no group {grid.baseline!r}; there are {', '.join(names)}")
     return grid
 
 

@@ -1,0 +1,118 @@
+import threading
+from contextvars import ContextVar
+
+import pytest
+from prefect.logging import disable_run_logger
+
+from dti.errors import DtiError
+from dti.files import write_json
+from dti.home import ROOT
+from dti.registry.tracking import Place, describe
+from dti.workspace import Workspace
+from flows import pipeline, result
+from flows.parameters import read_values
+from flows.pipeline import RETRY_SECONDS, Voice, run_pipeline, run_stage
+from flows.result import Result, read_result
+
+WHERE: ContextVar[str] = ContextVar("WHERE", default="nowhere")
+TRAINING = "epoch {}/2: 10/20 targets (50 %), 5 targets/s, 0:00:02 left, loss 0.5\n"
+
+
+class Log:
+    def __init__(self):
+        self.lines = []
+
+    def info(self, message):
+        self.lines.append(message)
+
+
+@pytest.fixture
+def shown(monkeypatch):
+    """What was shown as a progress artifact, and in which context."""
+    found = []
+    monkeypatch.setattr(
+        pipeline, "create_progress_artifact", lambda progress, **more: found.append((progress, WHERE.get(), more)) or 7
+    )
+    monkeypatch.setattr(
+        pipeline, "update_progress_artifact", lambda id, progress, **more: found.append((progress, WHERE.get(), id))
+    )
+    return found
+
+
+def test_progress_moves_although_lines_come_in_another_thread(shown):
+    token = WHERE.set("the task")
+    voice = Voice("data/dvc.yaml:fetch@demo", Log())
+    WHERE.reset(token)
+    for number in (1, 2):
+        reader = threading.Thread(target=voice, args=(TRAINING.format(number),))
+        reader.start()
+        reader.join()
+    assert [entry[:2] for entry in shown] == [(25.0, "the task"), (75.0, "the task")]
+    assert shown[0][2]["key"] == "progress-fetch-demo"
+    assert shown[1][2] == 7
+    assert len(voice.log.lines) == 2
+
+
+def test_a_failed_stage_says_why(tmp_path):
+    workspace = Workspace(tmp_path / "work")
+    workspace.folder.mkdir()
+    (workspace.folder / "dvc.py").write_text(
+        "import sys\nprint(sys.argv[1:])\nprint('ERROR: items.csv, row 3: no title')\nprint('  do this')\nsys.exit(1)"
+    )
+    with disable_run_logger(), pytest.raises(DtiError) as caught:
+        run_stage.fn("prepare", workspace)
+    lines = str(caught.value).splitlines()
+    assert lines[:3] == ["stage prepare failed", "ERROR: items.csv, row 3: no title", "  do this"]
+    assert workspace.log.read_text().startswith("['repro', '--single-item', 'prepare']\n")
+
+
+def test_only_the_net_is_tried_again(monkeypatch, home):
+    """And every stage is run once, in DVC's order, with no cache but DVC's."""
+    calls = []
+
+    class Task:
+        def with_options(self, retries, retry_delay_seconds):
+            return lambda stage, workspace: calls.append((stage, retries, retry_delay_seconds))
+
+    monkeypatch.setattr(pipeline, "run_stage", Task())
+    monkeypatch.setattr(pipeline, "read_result", lambda workspace: workspace.folder.name)
+    assert run_pipeline(read_values(ROOT), "run-1") == "run-1"
+    assert calls[0] == ("data/dvc.yaml:fetch@demo", 3, RETRY_SECONDS)
+    assert calls[1:] == [(stage, 0, 0) for stage in ("prepare", "pack", "train", "evaluate", "track")]
+    assert run_stage.retries == 0
+    assert run_stage.cache_policy.__class__.__name__ == "_None"
+
+
+def test_wrong_parameters_stop_before_any_work(home):
+    values = read_values(ROOT)
+    values["pack"]["n"] = 0
+    with pytest.raises(DtiError, match="pack.n: Input should be greater than or equal to 1"):
+        run_pipeline(values, "run-1")
+    assert not (home / "runs").exists()
+
+
+def test_the_table_shows_baselines_beside_the_model():
+    metrics = {
+        "auc": 0.8, "log_loss": 0.5, "gauc": 0.7, "f1": None, "ece": 0.01,
+        "popularity_auc": 0.6, "popularity_log_loss": 0.6, "lr_auc": 0.7, "lr_log_loss": 0.55,
+    }  # fmt: skip
+    assert result.table_of(metrics) == [
+        {"": "model", "AUC": 0.8, "log loss": 0.5, "gAUC": 0.7, "F1": None, "ECE": 0.01},
+        {"": "popularity", "AUC": 0.6, "log loss": 0.6},
+        {"": "logistic regression", "AUC": 0.7, "log loss": 0.55},
+    ]
+
+
+def test_the_record_is_where_the_last_stage_says(tmp_path, monkeypatch):
+    monkeypatch.setenv("DTI_MLFLOW_URL", "http://127.0.0.1:5000")
+    workspace = Workspace(tmp_path / "work")
+    write_json(workspace.folder / "reports/metrics.json", {"auc": 0.5})
+    workspace.log.write_text("nothing\n")
+    with pytest.raises(DtiError, match="no stage said where the run's record is"):
+        read_result(workspace)
+    for run in ("old", "new"):
+        with workspace.log.open("a") as log:
+            log.write(describe(Place("sqlite:///x.db", "dti", "3", run, new=True)) + "\n")
+    found = read_result(workspace)
+    assert found == Result({"auc": 0.5}, "new", "3", "http://127.0.0.1:5000/#/experiments/3/runs/new")
+    assert found.link_to("other") == "http://127.0.0.1:5000/#/experiments/3/runs/other"

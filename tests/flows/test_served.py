@@ -1,0 +1,354 @@
+"""`make up` as people use it: runs created over REST as the UI does, watched, cancelled, killed, queued."""
+
+import itertools
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+import yaml
+
+from dti.files import digest_of, read_json
+from dti.home import ROOT
+from flows.api import ENDED, Api
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+
+SMALL = {
+    "demo": {"users": 60, "interactions": 600, "items": 40},
+    "model": {"tiny": {"layers": 1, "width": 16, "heads": 2, "vocabulary": 320}},
+    "train": {"epochs": 1, "targets_per_step": 64, "valid_targets": 500},
+    "evaluate": {"bootstrap": 50},
+}
+LONG = SMALL | {
+    "demo": {"users": 500, "interactions": 40000, "items": 40},
+    "train": {"epochs": 500, "patience": 0, "targets_per_step": 64, "checkpoint_seconds": 5},
+}
+USERS = ("params.yaml", "dvc.lock", "data", "reports", "models")
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def wait_for(condition, seconds=600, what="a condition"):
+    until = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < until, f"{what} did not come true in {seconds} seconds"
+        time.sleep(0.3)
+    return found
+
+
+class Served:
+    """A copy of the project in which `make up` runs."""
+
+    def __init__(self, copy):
+        self.folder = copy.folder
+        shutil.copytree(ROOT / "flows", self.folder / "flows", ignore=shutil.ignore_patterns("__pycache__"))
+        self.home = self.folder / ".dti"
+        self.environment = copy.environment | {"PYTHONPATH": "", "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+        self.ports = (free_port(), free_port())
+        self.api = Api(f"http://127.0.0.1:{self.ports[0]}")
+
+    def command(self):
+        ports = ("--prefect-port", str(self.ports[0]), "--mlflow-port", str(self.ports[1]))
+        return [sys.executable, "-m", "flows.up", *ports]
+
+    @contextmanager
+    def up(self):
+        """`make up` until the block ends; then Ctrl-C, after which nothing may be left."""
+        log = self.folder / "up.log"
+        with log.open("w") as handle:
+            process = subprocess.Popen(
+                self.command(), cwd=self.folder, env=self.environment, stdout=handle, stderr=handle
+            )
+        try:
+            wait_for(lambda: "Ctrl-C stops" in log.read_text() or process.poll() is not None, 300, "make up")
+            assert process.poll() is None, log.read_text()
+            yield process
+        finally:
+            process.send_signal(signal.SIGINT)
+            process.wait(timeout=120)
+        assert process.returncode == 0, log.read_text()
+        wait_for(lambda: not self.processes(), 30, f"the end of {self.processes()}")
+
+    def processes(self, text=""):
+        """The processes that work in this copy, by a part of their command line."""
+        found = []
+        for process in psutil.process_iter():
+            try:
+                words = " ".join(process.cmdline())
+                if Path(process.cwd()).is_relative_to(self.folder) and text in words and "leash.py" not in words:
+                    found.append(process)
+            except (psutil.Error, OSError):
+                continue
+        return found
+
+    def start(self, deployment="train", **parameters):
+        """Create a run as the UI does; returns its id."""
+        found = self.api.call("POST", "/deployments/filter", {"deployments": {"name": {"any_": [deployment]}}})
+        body = {"parameters": parameters, "state": {"type": "SCHEDULED"}}
+        return self.api.call("POST", f"/deployments/{found[0]['id']}/create_flow_run", body)["id"]
+
+    def run(self, run):
+        return self.api.call("GET", f"/flow_runs/{run}")
+
+    def state(self, run):
+        return self.run(run)["state_name"]
+
+    def ended(self, run, seconds=900):
+        """Wait for the end of a run; returns the name of its state."""
+        wait_for(lambda: self.run(run)["state_type"] in ENDED, seconds, f"the end of run {run}")
+        return self.state(run)
+
+    def log(self, run):
+        path = self.home / "runs" / run / "log.txt"
+        return path.read_text() if path.exists() else ""
+
+    def said(self, run):
+        """What Prefect's log of the run holds."""
+        body = {"logs": {"flow_run_id": {"any_": [run]}}, "sort": "TIMESTAMP_ASC", "limit": 200}
+        return [line["message"] for line in self.api.call("POST", "/logs/filter", body)]
+
+    def artifacts(self, run):
+        body = {"artifacts": {"flow_run_id": {"any_": [run]}}}
+        return {entry["key"]: entry for entry in self.api.call("POST", "/artifacts/filter", body)}
+
+    def training(self, run):
+        """Wait until a run has trained for an epoch."""
+        wait_for(lambda: ": validation AUC" in self.log(run), 600, "the training")
+        return self.processes("dti.stages.train")[0]
+
+    def mlflow_runs(self, **tags):
+        from mlflow import MlflowClient
+
+        client = MlflowClient(f"sqlite:///{self.home}/mlflow/mlflow.db")
+        wanted = " and ".join(f"tags.`{name}` = '{value}'" for name, value in tags.items())
+        return client.search_runs([e.experiment_id for e in client.search_experiments()], wanted)
+
+    def checkpoints(self):
+        return list((self.home / "checkpoints").glob("*/last.safetensors"))
+
+
+@pytest.fixture(scope="module")
+def copy(make_copy):
+    return Served(make_copy(git=False))
+
+
+@pytest.fixture(scope="module")
+def up_process(copy):
+    with copy.up() as process:
+        yield process
+
+
+@pytest.fixture(scope="module")
+def served(copy, up_process):
+    return copy
+
+
+@pytest.fixture(scope="module")
+def first(served):
+    """A finished run with other parameters than params.yaml's, and the digest of the user's tree before it."""
+    before = digest_of(served.folder / name for name in USERS if (served.folder / name).exists())
+    run = served.start(params=SMALL)
+    assert served.ended(run) == "Completed", served.said(run)
+    return run, before
+
+
+def test_a_run_from_the_form_is_recorded_and_leaves_the_users_tree_alone(served, first):
+    run, before = first
+    assert digest_of(served.folder / name for name in USERS if (served.folder / name).exists()) == before
+    recorded = [r for r in served.mlflow_runs() if r.data.params["demo.users"] == "60"]
+    assert len(recorded) == 1
+    assert recorded[0].data.params["train.epochs"] == "1"
+    assert recorded[0].data.params["pack.n"] == "20", "from params.yaml"
+    tasks = served.api.call("POST", "/task_runs/filter", {"flow_runs": {"id": {"any_": [run]}}})
+    assert {task["name"] for task in tasks} == {
+        "data/dvc.yaml:fetch@demo", "prepare", "pack", "train", "evaluate", "track"
+    }  # fmt: skip
+    assert any(line.startswith("epoch 1/1: ") for line in served.said(run))
+    found = served.artifacts(run)
+    rows = json.loads(found["metrics"]["data"])
+    assert [row[""] for row in rows] == ["model", "popularity", "logistic regression", "oracle"]
+    link = f"http://127.0.0.1:{served.ports[1]}/#/experiments/1/runs/{recorded[0].info.run_id}"
+    assert link in found["report"]["data"]
+    assert found["progress-train"]["data"] == 100.0
+
+
+def test_the_same_run_again_computes_nothing(served, first):
+    run = served.start(params=SMALL)
+    assert served.ended(run) == "Completed"
+    log = served.log(run)
+    assert log.count("is cached - skipping run") == 5
+    assert "Running stage 'train'" not in log
+    assert len([r for r in served.mlflow_runs() if r.data.params["demo.users"] == "60"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [({"pack": {"n": 0}}, "0 is less than the minimum of 1"), ({"pack": {"m": 1}}, "m")],
+)
+def test_the_form_refuses_wrong_values(served, given, words):
+    with pytest.raises(httpx.HTTPStatusError) as caught:
+        served.start(params=given)
+    assert caught.value.response.status_code == 409
+    assert words in caught.value.response.text
+
+
+def test_parameters_that_do_not_agree_fail_before_any_work_in_the_words_of_params_yaml(served):
+    run = served.start(params={"attention": {"layout": "unique", "policy": "window"}})
+    assert served.ended(run) == "Failed"
+    assert "attention.layout unique needs policy isolated" in served.run(run)["state"]["message"]
+    assert not (served.home / "runs" / run).exists()
+
+
+def test_make_up_twice_says_so(served):
+    done = subprocess.run(served.command(), cwd=served.folder, env=served.environment, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert f"`make up` runs already: http://127.0.0.1:{served.ports[0]}" in done.stderr
+    assert served.api.healthy()
+
+
+def test_cancel_ends_the_training_and_the_next_run_resumes(served):
+    run = served.start(params=LONG)
+    training = served.training(run)
+    waiting = served.start(params=SMALL)
+    wait_for(lambda: served.state(waiting) == "Queued", 60, "the queue")
+    other = served.start("apply", run="no such run")
+    assert served.ended(other, 120) == "Failed", "another deployment waits for no training"
+    assert served.state(run) == "Running"
+    moved = wait_for(lambda: served.artifacts(run).get("progress-train"), 60, "progress")["data"]
+    assert 0 < moved < 100
+    began = time.monotonic()
+    served.api.set_state(run, {"type": "CANCELLING"})
+    wait_for(lambda: not training.is_running(), 60, "the end of the training")
+    assert time.monotonic() - began < 30, "10 seconds on a machine that is free"
+    assert served.ended(run) == "Cancelled"
+    assert served.checkpoints()
+    assert served.ended(waiting) == "Completed"
+    again = served.start(params=LONG)
+    wait_for(lambda: "resumed at epoch" in served.log(again), 600, "the resumed training")
+    served.api.set_state(again, {"type": "CANCELLING"})
+    assert served.ended(again) == "Cancelled"
+
+
+def test_a_killed_flow_crashes_its_training_ends_and_it_can_be_run_again(served):
+    run = served.start(params=LONG)
+    training = served.training(run)
+    [flow] = served.processes("prefect.engine")
+    flow.kill()
+    assert served.ended(run, 180) == "Crashed"
+    wait_for(lambda: not training.is_running(), 60, "the end of the training")
+    again = served.start(params=LONG)
+    wait_for(lambda: "resumed at epoch" in served.log(again), 600, "the resumed training")
+    served.api.set_state(again, {"type": "CANCELLING"})
+    assert served.ended(again) == "Cancelled"
+
+
+def test_a_killed_flow_without_its_runner_crashes_and_others_go_on(served):
+    run = served.start(params=LONG)
+    training = served.training(run)
+    for process in served.processes("flows.serve training") + served.processes("prefect.engine"):
+        process.kill()
+    assert served.ended(run, 180) == "Crashed"
+    wait_for(lambda: not training.is_running(), 60, "the end of the training")
+    assert served.ended(served.start(params=SMALL)) == "Completed"
+
+
+def test_a_run_that_nobody_can_report_on_crashes_by_its_silence(served, up_process):
+    """Flow and runner killed, and `make up` stopped: only Prefect's server is left to notice."""
+    run = served.start(params=LONG)
+    training = served.training(run)
+    up_process.send_signal(signal.SIGSTOP)
+    try:
+        for process in served.processes("flows.serve training") + served.processes("prefect.engine"):
+            process.kill()
+        began = time.monotonic()
+        assert served.ended(run, 300) == "Crashed"
+        assert "no sign of life" in served.run(run)["state"]["message"]
+        assert time.monotonic() - began < 180
+        assert not training.is_running()
+    finally:
+        up_process.send_signal(signal.SIGCONT)
+    assert served.ended(served.start(params=SMALL)) == "Completed"
+
+
+def test_a_killed_dvc_fails_its_run_and_leaves_no_training(served):
+    run = served.start(params=LONG)
+    training = served.training(run)
+    [dvc] = [p for p in served.processes("dvc repro") if p.pid != os.getpid()]
+    dvc.kill()
+    assert served.ended(run, 180) == "Failed"
+    assert "ended with exit code 137" in served.run(run)["state"]["message"]
+    wait_for(lambda: not training.is_running(), 60, "the end of the training")
+    assert served.checkpoints()
+
+
+def test_a_deleted_cache_file_is_made_again(served, first):
+    cache = served.folder / ".dvc/cache/files/md5"
+    lock = yaml.safe_load((served.home / "runs" / first[0] / "dvc.lock").read_text())
+    [adapter] = [out["md5"] for out in lock["stages"]["train"]["outs"] if out["path"] == "models/adapter"]
+    (cache / adapter[:2] / adapter[2:]).unlink()
+    run = served.start(params=SMALL)
+    assert served.ended(run) == "Completed"
+    assert "Running stage 'train'" in served.log(run)
+
+
+def test_a_stopped_mlflow_server_loses_nothing(served):
+    run = served.start(params=SMALL | {"train": SMALL["train"] | {"seed": 77}})
+    wait_for(lambda: served.state(run) == "Running", 120)
+    for process in served.processes("mlflow server"):
+        process.kill()
+    assert served.ended(run) == "Completed"
+    assert [r for r in served.mlflow_runs() if r.data.params["train.seed"] == "77"]
+    health = f"http://127.0.0.1:{served.ports[1]}/health"
+
+    def back():
+        try:
+            return httpx.get(health).status_code == 200
+        except httpx.HTTPError:
+            return False
+
+    wait_for(back, 120, "the MLflow server")
+
+
+def test_ten_runs_at_once_finish_one_at_a_time(served, first):
+    runs = [served.start(params=SMALL | {"evaluate": {"bootstrap": 51 + n}}) for n in range(10)]
+    assert [served.ended(run, 1500) for run in runs] == ["Completed"] * 10
+    times = sorted((served.run(run)["start_time"], served.run(run)["end_time"]) for run in runs)
+    assert all(end <= start for (_, end), (start, _) in itertools.pairwise(times))
+
+
+def test_a_sweep_survives_a_failed_cell_and_names_its_winner(served, first):
+    over = {"train": {"seed": [1, 2]}, "model": {"backbone": ["tiny", "/no/such/folder"]}}
+    run = served.start("sweep", params=SMALL, over=over, name="two seeds")
+    assert served.ended(run) == "Failed"
+    assert "2 of 4 cells failed" in served.run(run)["state"]["message"]
+    rows = json.loads(served.artifacts(run)["sweep"]["data"])
+    assert sorted(row[""] for row in rows) == ["", "failed", "failed", "winner"]
+    winner = next(row for row in rows if row[""] == "winner")
+    assert winner["validation AUC"] == max(row["validation AUC"] or 0 for row in rows)
+    [parent] = [r for r in served.mlflow_runs() if "dti.winner" in r.data.tags]
+    children = served.mlflow_runs(**{"mlflow.parentRunId": parent.info.run_id})
+    assert len(children) == 2
+    assert parent.data.tags["dti.winner"] in {child.info.run_id for child in children}
+    assert parent.data.tags["dti.winner_cell"] == winner["cell"]
+
+
+def test_a_run_is_applied_from_the_ui(served, first):
+    run = served.start("apply", run=first[0])
+    assert served.ended(run) == "Completed"
+    assert yaml.safe_load((served.folder / "params.yaml").read_text())["demo"]["users"] == 60
+    assert read_json(served.folder / "reports/metrics.json")["dataset"] == "demo"
+    assert (served.folder / "models/adapter/dti.json").is_file()
