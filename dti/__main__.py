@@ -13,6 +13,10 @@ COMMANDS = {
         "dti.parity",
         "print the trained adapter's parity gap, streams against serving prompts, for each k",
     ),
+    "report": (
+        "dti.report.command",
+        "write the report of the last run, as HTML and Markdown; --against says what differs from another run",
+    ),
     "result": ("dti.result", "print the result table of the last run and where its MLflow run is"),
     "sweep": ("dti.sweep.command", "run the cells of a grid file that have no result yet, and compare all"),
 }
