@@ -71,7 +71,7 @@ def covers(dep, file):
 
 
 def test_all_stages_are_there():
-    assert list(STAGES) == ["prepare", "pack", "train", "evaluate", "track", "fetch"]
+    assert list(STAGES) == ["prepare", "pack", "train", "evaluate", "report", "track", "fetch"]
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -109,6 +109,7 @@ def test_arrows_run_one_way():
         "evaluation": {"model", "prompts"},
         "registry": {"evaluation"},
         "sweep": {"evaluation"},
+        "report": {"evaluation", "prompts"},
     }
     for room, others in allowed.items():
         for file in (ROOT / "dti" / room).glob("*.py"):

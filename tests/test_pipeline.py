@@ -24,7 +24,7 @@ def first(project):
 
 def test_one_command_runs_everything(project, first):
     stages, output = first
-    assert stages == ["fetch@demo", "prepare", "pack", "train", "evaluate", "track"]
+    assert stages == ["fetch@demo", "prepare", "pack", "train", "evaluate", "report", "track"]
     assert "(recorded now)" in output
     metrics = project.report("metrics")
     assert metrics["dataset"] == "demo"
@@ -45,7 +45,7 @@ def test_a_second_run_only_finds_its_record(project, first):
 
 def test_the_unique_layout_gives_the_same_model_for_fewer_tokens(project, first):
     before, tokens = project.report("metrics"), project.report("train")["train_tokens"]
-    assert project.repro(attention={"layout": "unique"}) == ["train", "evaluate", "track"]
+    assert project.repro(attention={"layout": "unique"}) == ["train", "evaluate", "report", "track"]
     after = project.report("metrics")
     assert abs(after["auc"] - before["auc"]) < 1e-4
     assert abs(after["log_loss"] - before["log_loss"]) < 1e-4
@@ -55,7 +55,7 @@ def test_the_unique_layout_gives_the_same_model_for_fewer_tokens(project, first)
 
 
 def test_another_k_runs_pack_and_later_stages(project, first):
-    assert project.repro(pack={"k": 1}) == ["pack", "train", "evaluate", "track"]
+    assert project.repro(pack={"k": 1}) == ["pack", "train", "evaluate", "report", "track"]
     assert project.report("metrics")["paradigm"] == "sliding"
     assert project.report("pack")["counted_ratio"] == 1.0
 
@@ -65,13 +65,13 @@ def test_a_track_parameter_never_retrains(project, first):
 
 
 def test_a_window_model_is_scored_on_serving_prompts(project, first):
-    assert project.repro(attention={"policy": "window", "context": "all"}) == ["train", "evaluate", "track"]
+    assert project.repro(attention={"policy": "window", "context": "all"}) == ["train", "evaluate", "report", "track"]
     assert project.report("metrics")["scored_on"] == "serving"
 
 
 def test_the_final_fit_trains_on_everything(project, first):
     stages = project.repro(data={"split": "none"}, attention={"policy": "isolated"})
-    assert stages == ["prepare", "pack", "train", "evaluate", "track"]
+    assert stages == ["prepare", "pack", "train", "evaluate", "report", "track"]
     metrics = project.report("metrics")
     assert metrics["auc"] is None
     assert metrics["test_targets"] == 0

@@ -98,7 +98,7 @@ def _facts(run: Run, found: dict[str, Quality]) -> list[Fact]:
     gain = auc.minus(found[rival].auc)
     return [
         Fact("test AUC", number(auc.value), _between(auc.low, auc.high)),
-        Fact(f"minus that of {rival}", number(gain.value, "+.4f"), _between(gain.low, gain.high, "+.4f")),
+        Fact(f"gain over {rival}", number(gain.value, "+.4f"), _between(gain.low, gain.high, "+.4f")),
         *facts,
     ]
 
@@ -135,7 +135,7 @@ def _limits(run: Run, targets: Targets | None) -> list[str]:
         f"Tested on {len(targets):,} targets of {targets.users:,} users, later in time than all training targets. "
         "Their histories show the labels of everything earlier, test interactions included, as serving would.",
         f"Times are those of one machine ({train['device']}, {train['threads']} threads), whatever else ran there; "
-        "they differ from run to run; there, all other numbers do not.",
+        "they differ from run to run. All other numbers repeat on one machine.",
     ]
 
 
@@ -149,6 +149,7 @@ def _made_of(run: Run, store: Store) -> Section:
             for name, value in flatten(run.parameters).items()
             if (not name.startswith("pack.templates.") or name.startswith(chosen))
             and (not name.startswith("demo.") or run.data["dataset"] == "demo")
+            and not name.startswith("track.")
         }
         rows = [cells(f"`{name}`", against.shown(value)) for name, value in flat.items()]
         note = "What they mean: `docs/parameters.md`."

@@ -108,8 +108,7 @@ def _leaks(every: Histories) -> Table:
     notes = [
         "The first two must be none; the others are no errors but make any score that reads the history look better, "
         "the baselines' too: see the groups above. Times are never an input of the model.",
-        "That no probe reads its own label or beyond its context is proven by parity above and by the tests of the "
-        "attention code.",
+        "That no probe can read its own label is proven by the tests of the attention code, not here.",
     ]
     head = ["checked on the packed data", "count", "share", "in words"]
     return Table("Leakage checks", head, rows, PACKED, notes, texts=[3])

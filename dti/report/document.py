@@ -55,19 +55,18 @@ class Table:
     zero: float | None = None
     texts: Sequence[int] = ()
 
-    def place(self, value: float) -> float:
-        """Where a value is drawn, as per cent of the drawing's width."""
-        low, high = self.scale()
-        return 100 * (value - low) / (high - low)
-
-    def scale(self) -> tuple[float, float]:
-        """The values at the left and the right edge of the drawing; never equal."""
+    @property
+    def ends(self) -> tuple[float, float] | None:
+        """The least and the largest value that is drawn; None where nothing is."""
         spans = [] if self.drawn is None else [row[self.drawn].span for row in self.rows]
-        ends = [x for span in spans if span for x in (span.low, span.value, span.high)]
-        ends += [] if self.zero is None else [self.zero]
-        low, high = min(ends, default=0.0), max(ends, default=1.0)
-        margin = 0.04 * (high - low) or 0.5
-        return low - margin, high + margin
+        values = [x for span in spans if span for x in (span.low, span.value, span.high)]
+        values += [self.zero] if values and self.zero is not None else []
+        return (min(values), max(values)) if values else None
+
+    def place(self, value: float) -> float:
+        """Where a value is drawn, as per cent of the drawing's width; the ends keep a margin."""
+        low, high = self.ends or (0.0, 0.0)
+        return 50.0 if low == high else 4 + 92 * (value - low) / (high - low)
 
 
 @dataclass(frozen=True)

@@ -63,9 +63,9 @@ class Run:
         return f"{found['backbone']}, {kind}, n = {found['n']}, {found['policy']}, seed {found['seed']}"
 
     def read_from(self) -> list[Path]:
-        """All files that a report on this run reads and that are there, but the packed data."""
+        """The files of results that a report on this run reads, where they are there."""
         names = [f"reports/{name}.json" for name in REPORTS]
-        return [self.root / name for name in (*names, HISTORY, PARAMETERS, SCORES) if (self.root / name).exists()]
+        return [self.root / name for name in (*names, HISTORY, SCORES) if (self.root / name).exists()]
 
 
 def _parameters(path: Path) -> Mapping[str, Any] | None:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dti.evaluation.numbers import number
 from dti.progress import Progress
 from dti.report.comparing import Bootstrap, winner
 from dti.report.document import Cell, Section, Table, Words
@@ -39,10 +40,10 @@ def section(targets: Targets, rival: str, draw: Bootstrap) -> Section:
     words = [
         f"Each table cuts the same {len(targets):,} test targets in another way. Intervals are 95 % by user "
         f"({draw.samples:,} draws, seed {draw.seed}); small groups have wide ones, and AUC values of different groups "
-        f"do not compare with each other as well as the two columns of a row do. Beside the model: {rival}, the "
+        f"say less beside each other than the two of one row do. Beside the model: {rival}, the "
         "baseline with the highest AUC.",
     ]
-    return Section("groups", "Where it is good, and where not", [Words(words), *tables])
+    return Section("groups", "By groups of targets", [Words(words), *tables])
 
 
 def _history(targets: Targets) -> Groups:
@@ -102,7 +103,7 @@ def _row(targets: Targets, name: str, mask: Mask, rival: str, draw: Bootstrap) -
     return [
         *(Cell(text) for text in (name, *counts)),
         model.cell(),
-        Cell(other.cell().text),
+        Cell(number(other.value)),
         Cell(difference.cell("+.4f").text),
         Cell(winner(difference, "model", rival)),
     ]
