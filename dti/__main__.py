@@ -9,6 +9,10 @@ from dti.errors import run_or_exit
 
 COMMANDS = {
     "doctor": ("dti.doctor", "check that the pipeline can run here; --fix repairs what it can"),
+    "parameters": (
+        "dti.parameters",
+        "print every parameter with its bounds and help; --write updates docs/parameters.md",
+    ),
     "parity": (
         "dti.parity",
         "print the trained adapter's parity gap, streams against serving prompts, for each k",
