@@ -85,7 +85,9 @@ def _speed(this: Run, other: Run) -> str:
     rate, beside = this.train["targets_per_second"], other.train["targets_per_second"]
     predicted = other.pack["tokens_per_target"] / this.pack["tokens_per_target"]
     machine = [(run.train["device"], run.train["threads"]) for run in (this, other)]
-    where = "on the same kind of device and number of threads" if machine[0] == machine[1] else "on OTHER devices"
+    where = "on the same kind of device and number of threads"
+    if machine[0] != machine[1]:
+        where = "but NOT on the same kind of device and number of threads"
     return (
         f"Measured speed: {rate:,.0f} against {beside:,.0f} targets/s, {rate / beside:.2f}x, {where}; tokens per "
         f"target alone, counted when packed, predict {predicted:.2f}x."

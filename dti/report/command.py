@@ -38,7 +38,7 @@ def run(arguments: argparse.Namespace) -> None:
     samples = load_params().evaluate.bootstrap
     other = folder_of(arguments.against) if arguments.against else None
     target = arguments.to or (home() / "report" if other else Path("reports"))
-    name = "the champion" if arguments.against == CHAMPION else other.name if other else ""
+    name = "the champion" if arguments.against == CHAMPION else f"`{other.name}`" if other else ""
     for path in write(build(Path(), samples, other, name), target):
         print(path)
 

@@ -12,7 +12,7 @@ from dti.errors import DtiError
 from dti.report.document import Block, Document, Figure, Table, Words
 
 HERE = Path(__file__).parent
-SPECIAL = re.compile(r"([\\*_<>|&~]|\](?=[(\[:])|^#)")
+SPECIAL = re.compile(r"([\\*_<>|&~]|\](?=[(\[])|^#)")
 
 
 def html(document: Document) -> str:
