@@ -12,7 +12,7 @@ from dti.params import flatten
 from dti.report.comparing import Estimate, estimate, winner
 from dti.report.document import Block, Section, Table, Words, cells
 from dti.report.models import LOWER, NAMES
-from dti.report.run import Run
+from dti.report.run import Run, machine
 
 METRICS = (*NAMES, "auc_strict", "valid_auc")
 TIMES = ("training_hours", "targets_per_second")
@@ -84,9 +84,8 @@ def _summary(found: Pair) -> list[str]:
 def _speed(this: Run, other: Run) -> str:
     rate, beside = this.train["targets_per_second"], other.train["targets_per_second"]
     predicted = other.pack["tokens_per_target"] / this.pack["tokens_per_target"]
-    machine = [(run.train["device"], run.train["threads"]) for run in (this, other)]
     where = "on the same kind of device and number of threads"
-    if machine[0] != machine[1]:
+    if machine(this) != machine(other):
         where = "but NOT on the same kind of device and number of threads"
     return (
         f"Measured speed: {rate:,.0f} against {beside:,.0f} targets/s, {rate / beside:.2f}x, {where}; tokens per "
@@ -122,7 +121,7 @@ def _facts() -> Mapping[str, Any]:
         "trained weights": lambda run: f"{run.train['trained_parameters']:,}",
         "tokens per target, packed": lambda run: f"{run.pack['tokens_per_target']:.2f}",
         "largest parity gap, k = all": lambda run: number(run.parity["max_abs_logit_gap"].get("all"), ".1e"),
-        "device": lambda run: f"{run.train['device']}, {run.train['threads']} threads",
+        "device": machine,
     }
 
 

@@ -12,7 +12,7 @@ from dti.report import against, card, cost, figures, models, parity, slices
 from dti.report.comparing import Bootstrap
 from dti.report.document import Block, Document, Fact, Section, Table, Words, cells
 from dti.report.models import Quality
-from dti.report.run import Run
+from dti.report.run import Run, machine
 from dti.report.targets import MODEL, Histories, Targets, read_targets
 
 PACKED = "data/packed"
@@ -109,7 +109,7 @@ def _between(low: float | None, high: float | None, form: str = ".4f") -> str:
 
 def _limits(run: Run, targets: Targets | None) -> list[str]:
     """What the numbers are, and what they are not."""
-    found, data, train = run.metrics, run.data, run.train
+    found, data = run.metrics, run.data
     lines = [
         f"One training run, seed {found['seed']}. Intervals say how much a result hangs on which users were drawn, not "
         "on the seed; another seed is another run.",
@@ -134,7 +134,7 @@ def _limits(run: Run, targets: Targets | None) -> list[str]:
         *lines,
         f"Tested on {len(targets):,} targets of {targets.users:,} users, later in time than all training targets. "
         "Their histories show the labels of everything earlier, test interactions included, as serving would.",
-        f"Times are those of one machine ({train['device']}, {train['threads']} threads), whatever else ran there; "
+        f"Times are those of one machine ({machine(run)}), whatever else ran there; "
         "they differ from run to run. All other numbers repeat on one machine.",
     ]
 

@@ -1,12 +1,13 @@
-"""AUC of some targets with its interval, and differences by draws of the same users."""
+"""AUC and gAUC of some targets with their intervals, and differences by draws of the same users."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dti.evaluation import metrics as m
+from dti.evaluation.metrics import Array
 from dti.evaluation.numbers import with_interval
 from dti.report.document import Cell, Span
 
@@ -49,16 +50,24 @@ class Bootstrap:
     samples: int
     seed: int
 
-    def auc(self, label: NDArray[Any], score: NDArray[Any], user: NDArray[Any]) -> Estimate:
+    def auc(self, label: Array, score: Array, user: Array) -> Estimate:
         """AUC with its interval; without one where there are fewer than ``LEAST`` users."""
-        value = m.auc(label, score)
-        enough = value is not None and np.unique(user).size >= LEAST
-        draws = m.auc_draws(label, score, user, self.samples, self.seed) if enough else np.full(self.samples, np.nan)
-        return estimate(value, draws)
+        return self._estimate(m.auc(label, score), m.auc_draws, (label, score, user))
+
+    def gauc(self, label: Array, score: Array, user: Array) -> Estimate:
+        """gAUC, as ``auc``."""
+        return self._estimate(m.gauc(label, score, user), m.gauc_draws, (label, score, user))
+
+    def _estimate(
+        self, value: float | None, draws: Callable[..., NDArray[np.float64]], columns: tuple[Array, Array, Array]
+    ) -> Estimate:
+        enough = value is not None and np.unique(columns[2]).size >= LEAST
+        found = draws(*columns, self.samples, self.seed) if enough else np.full(self.samples, np.nan)
+        return estimate(value, found)
 
 
 def winner(difference: Estimate, ours: str, theirs: str) -> str:
-    """Who has the higher AUC, in words; an interval that holds 0 names no winner."""
+    """Who has the higher value, in words; an interval that holds 0 names no winner."""
     if difference.value is None:
         return "cannot be compared: only one label, or no targets"
     if difference.low is None or difference.high is None:

@@ -3,7 +3,7 @@
 from dti.evaluation.numbers import number
 from dti.progress import clock
 from dti.report.document import Block, Cell, Section, Table, Words, cells
-from dti.report.run import Run
+from dti.report.run import Run, machine
 
 PACK, TRAIN = "`reports/pack.json`", "`reports/train.json`"
 
@@ -83,8 +83,8 @@ def _hours(run: Run) -> Table:
     notes = [
         f"{train['train_targets']:,} targets in each of {train['epochs']} epochs, {train['steps']:,} steps: "
         f"{train['targets_per_second']:,.0f} targets/s" + (f", {tokens / seconds:,.0f} tokens/s." if seconds else "."),
-        f"Device {train['device']}, {train['threads']} threads, whatever else ran there; "
+        f"Device {machine(run)}, whatever else ran there; "
         f"{train['trained_parameters']:,} of {train['parameters']:,} weights trained"
-        + (f"; resumed {train['resumed']} times." if train["resumed"] else "."),
+        + (f"; interrupted and resumed: {train['resumed']} x." if train["resumed"] else "."),
     ]
     return Table("Time", ["", "h:mm:ss", "hours"], rows, TRAIN, notes)

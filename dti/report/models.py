@@ -17,9 +17,10 @@ SOURCE = "`reports/metrics.json`, `reports/train.json`; baselines computed from 
 
 @dataclass(frozen=True)
 class Quality:
-    """A model's metrics on the test split."""
+    """A model's metrics on the test split; AUC and gAUC with their intervals, too."""
 
     auc: Estimate
+    gauc: Estimate
     metrics: Mapping[str, float | None]
 
     def beats(self, other: "Quality", name: str) -> bool:
@@ -34,16 +35,15 @@ def qualities(run: Run, targets: Targets, draw: Bootstrap) -> dict[str, Quality]
     """The metrics of all who score the test targets; the model's own are those of metrics.json."""
     found = {}
     for name, score in targets.score.items():
-        auc = draw.auc(targets.label, score, targets.user)
-        found[name] = Quality(auc, dict(run.metrics) if name == MODEL else _metrics(targets, name, auc))
+        auc, gauc = (estimate(targets.label, score, targets.user) for estimate in (draw.auc, draw.gauc))
+        metrics = dict(run.metrics) if name == MODEL else _metrics(targets, name)
+        found[name] = Quality(auc, gauc, metrics | {"auc": auc.value, "gauc": gauc.value})
     return found
 
 
-def _metrics(targets: Targets, name: str, auc: Estimate) -> dict[str, float | None]:
+def _metrics(targets: Targets, name: str) -> dict[str, float | None]:
     label, score = targets.label, targets.score[name]
     return {
-        "auc": auc.value,
-        "gauc": m.gauc(label, score, targets.user),
         "log_loss": m.log_loss(label, score),
         "f1": m.f1(label, score, targets.threshold.get(name)),
         "ece": m.ece(label, score),
@@ -106,23 +106,24 @@ def _rivals(found: Mapping[str, Quality]) -> list[str]:
 def _against_each(found: Mapping[str, Quality], targets: Targets, draw: Bootstrap) -> Table:
     rows = []
     for who in _rivals(found):
-        difference = found[MODEL].auc.minus(found[who].auc)
-        rows.append([Cell(who), difference.cell("+.4f"), Cell(winner(difference, "the model", who))])
-    note = f"On the same {draw.samples:,} draws of the {targets.users:,} test users. Dotted line: no difference."
-    head = ["against", "model's AUC minus its AUC [95 %]", "in words"]
-    return Table("The model against each baseline", head, rows, SOURCE, [note], drawn=1, zero=0.0, texts=[2])
+        auc, gauc = found[MODEL].auc.minus(found[who].auc), found[MODEL].gauc.minus(found[who].gauc)
+        words = [Cell(winner(difference, "the model", who)) for difference in (auc, gauc)]
+        rows.append([Cell(who), auc.cell("+.4f"), words[0], Cell(gauc.cell("+.4f").text), words[1]])
+    note = f"On the same {draw.samples:,} draws of the {targets.users:,} test users. Dotted line: no difference in AUC."
+    head = ["against", "model's AUC minus its AUC [95 %]", "by AUC", "the same of gAUC [95 %]", "by gAUC"]
+    return Table("The model against each baseline", head, rows, SOURCE, [note], drawn=1, zero=0.0, texts=[2, 4])
 
 
 def _wins(found: Mapping[str, Quality]) -> list[str]:
-    """Each metric by which a baseline is better, however little; or that there is none."""
+    """Each metric that is better for a baseline, however little; or that there is none."""
     model = found[MODEL]
     lines = [
-        f"{who} wins by {NAMES[name]}: {number(found[who].metrics[name])} against {number(model.metrics[name])}."
+        f"{who} has the better {NAMES[name]}: {number(found[who].metrics[name])} against {number(model.metrics[name])}."
         for who in _rivals(found)
         for name in NAMES
         if found[who].beats(model, name)
     ]
-    return lines or [f"No baseline is better than the model by {', '.join(NAMES.values())}."]
+    return lines or [f"No baseline has a better {', '.join(NAMES.values())} than the model."]
 
 
 def best_rival(found: Mapping[str, Quality]) -> str:

@@ -68,6 +68,12 @@ class Run:
         return [self.root / name for name in (*names, HISTORY, SCORES) if (self.root / name).exists()]
 
 
+def machine(run: Run) -> str:
+    """The device and the threads of the training."""
+    threads = run.train["threads"]
+    return f"{run.train['device']}, {threads} thread{'' if threads == 1 else 's'}"
+
+
 def _parameters(path: Path) -> Mapping[str, Any] | None:
     if not path.exists():
         return None

@@ -167,7 +167,8 @@ def test_intervals_are_drawn_inside_their_cell(document):
             assert 0 <= table.place(span.low) <= table.place(span.value) <= table.place(span.high) <= 100
 
 
-HOST = """<!DOCTYPE html><title>not measured</title><iframe id="frame" style="width: WIDTHpx; height: 900px; border: 0"></iframe>
+HOST = """<!DOCTYPE html><title>not measured</title>
+<iframe id="frame" style="width: WIDTHpx; height: 900px; border: 0"></iframe>
 <script>
 const frame = document.getElementById("frame");
 frame.onload = () => {
