@@ -41,7 +41,7 @@ def build(root: Path, samples: int, other: Path | None = None, name: str = "the 
         subtitle=run.title,
         facts=_facts(run, found),
         sections=[
-            Section("limits", "Read this first", [Words(_limits(run, targets), listed=True)]),
+            Section("limits", "Read this first", [Words([*_limits(run, targets), *models.wins(found)], listed=True)]),
             *tested,
             *beside,
             figures.section(run, len(targets) if targets else 0, targets.users if targets else 0),

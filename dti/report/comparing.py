@@ -67,11 +67,11 @@ class Bootstrap:
 
 
 def winner(difference: Estimate, ours: str, theirs: str) -> str:
-    """Who has the higher value, in words; an interval that holds 0 names no winner."""
+    """Who has the higher value, in words; no winner where the interval holds 0."""
     if difference.value is None:
         return "cannot be compared: only one label, or no targets"
     if difference.low is None or difference.high is None:
         return "too few users to tell"
     if difference.low > 0:
         return f"{ours} wins"
-    return f"{theirs} wins" if difference.high < 0 else "no winner: the interval holds 0"
+    return f"{theirs} wins" if difference.high < 0 else "no winner"

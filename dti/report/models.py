@@ -53,7 +53,8 @@ def _metrics(targets: Targets, name: str) -> dict[str, float | None]:
 def section(run: Run, targets: Targets, found: Mapping[str, Quality], draw: Bootstrap) -> Section:
     """The table of models, and the model against each baseline."""
     blocks: list[Block] = [_table(run, targets, found, draw), _against_each(found, targets, draw)]
-    return Section("models", "Models", [*blocks, Words(_wins(found), listed=True)])
+    words = wins(found) or [f"No baseline has a better {', '.join(NAMES.values())} than the model."]
+    return Section("models", "Models", [*blocks, Words(words, listed=True)])
 
 
 def _table(run: Run, targets: Targets, found: Mapping[str, Quality], draw: Bootstrap) -> Table:
@@ -109,21 +110,23 @@ def _against_each(found: Mapping[str, Quality], targets: Targets, draw: Bootstra
         auc, gauc = found[MODEL].auc.minus(found[who].auc), found[MODEL].gauc.minus(found[who].gauc)
         words = [Cell(winner(difference, "the model", who)) for difference in (auc, gauc)]
         rows.append([Cell(who), auc.cell("+.4f"), words[0], Cell(gauc.cell("+.4f").text), words[1]])
-    note = f"On the same {draw.samples:,} draws of the {targets.users:,} test users. Dotted line: no difference in AUC."
+    note = (
+        f"On the same {draw.samples:,} draws of the {targets.users:,} test users. No winner: the interval "
+        "of the difference holds 0. Dotted line: no difference in AUC."
+    )
     head = ["against", "model's AUC minus its AUC [95 %]", "by AUC", "the same of gAUC [95 %]", "by gAUC"]
     return Table("The model against each baseline", head, rows, SOURCE, [note], drawn=1, zero=0.0, texts=[2, 4])
 
 
-def _wins(found: Mapping[str, Quality]) -> list[str]:
-    """Each metric that is better for a baseline, however little; or that there is none."""
-    model = found[MODEL]
-    lines = [
-        f"{who} has the better {NAMES[name]}: {number(found[who].metrics[name])} against {number(model.metrics[name])}."
+def wins(found: Mapping[str, Quality]) -> list[str]:
+    """Each metric that is better for a baseline than for the model, however little."""
+    return [
+        f"{who} has the better {NAMES[name]}: {number(found[who].metrics[name])} against "
+        f"{number(found[MODEL].metrics[name])} of the model."
         for who in _rivals(found)
         for name in NAMES
-        if found[who].beats(model, name)
+        if found[who].beats(found[MODEL], name)
     ]
-    return lines or [f"No baseline has a better {', '.join(NAMES.values())} than the model."]
 
 
 def best_rival(found: Mapping[str, Quality]) -> str:

@@ -41,7 +41,7 @@ def section(targets: Targets, rival: str, draw: Bootstrap) -> Section:
         f"Each table cuts the same {len(targets):,} test targets in another way. Intervals are 95 % by user "
         f"({draw.samples:,} draws, seed {draw.seed}); small groups have wide ones, and AUC values of different groups "
         f"say less beside each other than the two of one row do. Beside the model: {rival}, the "
-        "baseline with the highest AUC.",
+        "baseline with the highest AUC. No winner: the interval of the difference holds 0.",
     ]
     return Section("groups", "By groups of targets", [Words(words), *tables])
 
