@@ -129,7 +129,7 @@ def test_only_what_a_baseline_does_better_is_said_of_it():
     none = estimate(None, np.empty(0))
     ours = {"auc": 0.8, "gauc": 0.7, "log_loss": 0.5, "f1": 0.6, "ece": 0.01}
     theirs = {"auc": 0.7, "gauc": 0.71, "log_loss": 0.4, "f1": None, "ece": 0.02}
-    found = {"model": ours, "popularity": theirs, "oracle": {name: 1.0 for name in ours}}
+    found = {"model": ours, "popularity": theirs, "oracle": dict.fromkeys(ours, 1.0)}
     qualities = {who: models.Quality(none, none, metrics) for who, metrics in found.items()}
     assert models.wins(qualities) == [
         "popularity has the better gAUC: 0.7100 against 0.7000 of the model.",
