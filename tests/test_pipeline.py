@@ -31,6 +31,10 @@ def test_one_command_runs_everything(project, first):
     assert 0 < metrics["auc_low"] <= metrics["auc"] <= metrics["auc_high"] < 1
     assert metrics["oracle_auc"] > metrics["popularity_auc"]
     assert metrics["scored_on"] == "stream"
+    for page in ("report.html", "report.md"):
+        text = (project.folder / "reports" / page).read_text()
+        assert f"{metrics['auc']:.4f} [{metrics['auc_low']:.4f}, {metrics['auc_high']:.4f}]" in text
+        assert "LEAK" not in text
     scores = pq.read_table(project.folder / "data/scores/test.parquet")
     assert scores.column_names == ["user_id", "item_id", "timestamp", "label", "score"]
     assert scores.num_rows == metrics["test_targets"] == project.report("pack")["targets"]["test"]
@@ -76,6 +80,7 @@ def test_the_final_fit_trains_on_everything(project, first):
     assert metrics["auc"] is None
     assert metrics["test_targets"] == 0
     assert metrics["train_targets"] == 1500 - 5 * 60
+    assert "nothing tests it" in (project.folder / "reports/report.md").read_text()
 
 
 def test_a_wrong_parameter_stops_before_any_work(project, first):

@@ -142,7 +142,9 @@ def _parameters(found: Pair) -> Block:
     return Table("Parameters that differ", head, rows, "`params.yaml` of both", texts=[1, 2])
 
 
-def _curves(found: Pair) -> Table:
+def _curves(found: Pair) -> Block:
+    if not found.other.history:
+        return Words([f"Learning curves cannot be compared: {found.name} kept no `reports/history.csv`."])
     columns = [(run.history["hours"], run.history["valid_auc"]) for run in (found.this, found.other)]
     epochs = zip_longest(*columns[0], *columns[1])
     rows = [

@@ -34,7 +34,7 @@ def build(root: Path, samples: int, other: Path | None = None, name: str = "the 
     _refuse_mixed(run, store)
     targets = _targets(run, store, every)
     found = models.qualities(run, targets, draw) if targets else {}
-    beside = _beside(run, Run.read(other), name) if other else []
+    beside = _beside(run, Run.read(other, record=True), name) if other else []
     tested = _tested(run, targets, found, draw) if targets else []
     return Document(
         title=f"{run.metrics['title']}: what this run is worth",

@@ -7,11 +7,11 @@ from pathlib import Path
 
 from dti.errors import DtiError
 from dti.home import home
-from dti.params import load_params
+from dti.params import Params, load_params
 
 CHAMPION = "champion"
 REGISTRY = "dti.registry.champion"
-"""Its ``champion_folder()`` returns a folder with its reports/ and, where kept, data/scores/ and params.yaml."""
+"""Its ``champion_folder(params)`` returns a folder with reports/ and, where kept, data/scores/ and params.yaml."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,22 +35,22 @@ def run(arguments: argparse.Namespace) -> None:
     from dti.report.build import build  # scikit-learn takes seconds; an unknown folder is told at once
     from dti.report.write import write
 
-    samples = load_params().evaluate.bootstrap
-    other = folder_of(arguments.against) if arguments.against else None
+    params = load_params()
+    other = folder_of(arguments.against, params) if arguments.against else None
     target = arguments.to or (home() / "report" if other else Path("reports"))
     name = "the champion" if arguments.against == CHAMPION else f"`{other.name}`" if other else ""
-    for path in write(build(Path(), samples, other, name), target):
+    for path in write(build(Path(), params.evaluate.bootstrap, other, name), target):
         print(path)
 
 
-def folder_of(against: str) -> Path:
+def folder_of(against: str, params: Params) -> Path:
     """The folder of the run to compare with.
 
     Raises:
         DtiError: it is no folder of a run, or there is no registry to name a champion.
     """
     if against == CHAMPION and not Path(against).exists():
-        return _champion()
+        return _champion(params)
     folder = Path(against).resolve()
     if not (folder / "reports" / "metrics.json").is_file():
         raise DtiError(
@@ -60,8 +60,8 @@ def folder_of(against: str) -> Path:
     return folder
 
 
-def _champion() -> Path:
+def _champion(params: Params) -> Path:
     if find_spec(REGISTRY) is None:
         raise DtiError(f"--against {CHAMPION}: there is no registry of models here that names one; name a run's folder")
-    folder: Path = import_module(REGISTRY).champion_folder()
+    folder: Path = import_module(REGISTRY).champion_folder(params)
     return folder

@@ -26,7 +26,7 @@ class Run:
     Attributes:
         root: the folder that holds reports/, and data/scores/ and params.yaml where they were kept.
         data, pack, train, metrics, parity: reports/*.json.
-        history: reports/history.csv by column.
+        history: reports/history.csv by column; empty where a record of a run did not keep it.
         parameters: params.yaml; None where the folder has none.
     """
 
@@ -40,14 +40,18 @@ class Run:
     parameters: Mapping[str, Any] | None
 
     @classmethod
-    def read(cls, root: Path) -> "Run":
+    def read(cls, root: Path, record: bool = False) -> "Run":
         """Read a run's reports.
+
+        Args:
+            record: whether the folder is the record of a run, which need not have history.csv.
 
         Raises:
             DtiError: a report is missing or damaged.
         """
+        history = {} if record and not (root / HISTORY).exists() else read_history(root / HISTORY)
         reports = {name: read_json(root / "reports" / f"{name}.json") for name in REPORTS}
-        return cls(root, **reports, history=read_history(root / HISTORY), parameters=_parameters(root / PARAMETERS))
+        return cls(root, **reports, history=history, parameters=_parameters(root / PARAMETERS))
 
     @property
     def scores(self) -> Scores | None:

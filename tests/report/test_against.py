@@ -11,10 +11,14 @@ from dti.errors import DtiError
 from dti.evaluation import metrics as m
 from dti.evaluation.scores import BOOTSTRAP_SEED, SAMPLES, Scores
 from dti.files import read_json, write_json
+from dti.home import ROOT
+from dti.params import load_params
 from dti.report import command
 from dti.report.against import pair, section
 from dti.report.document import Table, Words
 from dti.report.run import Run
+
+PARAMS = load_params(ROOT / "params.yaml")
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +28,7 @@ def worse(make_run):
 
 
 def compared(this, other, name="`other`"):
-    found = section(pair(Run.read(this), Run.read(other), name))
+    found = section(pair(Run.read(this), Run.read(other, record=True), name))
     tables = {block.title: block for block in found.blocks if isinstance(block, Table)}
     return tables, [text for block in found.blocks if isinstance(block, Words) for text in block.texts]
 
@@ -78,9 +82,13 @@ def test_what_was_not_kept_is_not_compared(one, worse, tmp_path):
     copy = shutil.copytree(worse, tmp_path / "copy")
     (copy / "data/scores/test.parquet").unlink()
     (copy / "params.yaml").unlink()
+    (copy / "reports/history.csv").unlink()
     tables, words = compared(one, copy)
     assert words[1] == "No difference by user: `other` kept no `data/scores/test.parquet`."
-    assert "kept no `params.yaml`" in words[-1]
+    assert "kept no `params.yaml`" in words[-2]
+    assert "kept no `reports/history.csv`" in words[-1]
+    with pytest.raises(DtiError, match=r"history.csv: not found"):
+        Run.read(copy)
     assert row(tables["Metrics and cost of both"], "AUC")[-1] == "this run is better"
 
 
@@ -124,16 +132,16 @@ def test_a_folder_without_a_run_is_refused(one, tmp_path, monkeypatch):
 def test_a_champion_needs_a_registry_that_names_one(worse, monkeypatch):
     monkeypatch.setattr(command, "REGISTRY", "dti.no_registry_at_all")
     with pytest.raises(DtiError, match="no registry of models here"):
-        command.folder_of("champion")
+        command.folder_of("champion", PARAMS)
 
 
 def test_the_registrys_champion_is_taken(worse, monkeypatch, tmp_path):
     (tmp_path / "a_registry.py").write_text(
-        f"from pathlib import Path\ndef champion_folder(): return Path({str(worse)!r})\n"
+        f"from pathlib import Path\ndef champion_folder(params): return Path({str(worse)!r})\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(command, "REGISTRY", "a_registry")
-    assert command.folder_of("champion") == worse
+    assert command.folder_of("champion", PARAMS) == worse
 
 
 def test_a_damaged_other_run_is_named(one, worse, tmp_path):
