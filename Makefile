@@ -1,6 +1,7 @@
 # make run        the main job on the embedded data set: environment, pipeline, result table
 # make test       lint, types and every test that needs no server, browser or GPU
 # make test-all   the same, with the slow and browser tests
+# make baselines  DeepFM, DCNv2, AutoInt and DIN on the packed data, tuned within a budget (installs DeepCTR-Torch)
 # make lock       resolve requirements.lock anew from pyproject.toml
 # make clean      remove the environment and tool caches (data, models and records stay)
 
@@ -15,7 +16,7 @@ export DO_NOT_TRACK := true
 # DVC runs its stages with the first python on the path.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: run test test-all lint lock clean env
+.PHONY: run test test-all baselines lint lock clean env
 env: $(STAMP)
 
 # torch goes first and alone: its build (CPU, CUDA ...) is the machine's choice, so it carries no hash.
@@ -41,6 +42,11 @@ test: lint
 
 test-all: lint
 	$(BIN)/python -m pytest -m "not gpu"
+
+# The package fits the locked environment: its own requirements are there already.
+baselines: $(STAMP)
+	$(BIN)/python -m pip install --quiet --no-deps --require-hashes -r benchmarks/rivals/requirements.txt
+	$(BIN)/python -m benchmarks.rivals
 
 lock:
 	$(PYTHON) -m venv $(VENV)-lock

@@ -41,7 +41,7 @@ speed() { # SIZE ARGUMENTS...
 }
 
 if "$python" -c 'import pytest' 2>/dev/null; then
-    part tests "$python" -m pytest -m gpu --continue-on-collection-errors tests/attention tests/model
+    part tests "$python" -m pytest -m gpu --continue-on-collection-errors tests/attention tests/model tests/training
 else
     skipped+=("tests (no pytest)")
 fi

@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks.flops import Shape, Tuning, Work, counted
 from benchmarks.workloads import model_of
 from dti.attention.plugin import backend_of
 from dti.attention.visibility import Content, Context, Policy, ProbePosition, Sight
@@ -19,14 +18,15 @@ from dti.model.backbone import with_lora
 from dti.model.catalogue import give_states
 from dti.model.ctr import CtrModel
 from dti.params import Lora, Train
-from dti.prompts.batching import epoch_steps, rows
+from dti.prompts.batching import epoch_steps
 from dti.prompts.build import interactions_of
 from dti.prompts.packing import Prompts, stream_prompts
 from dti.prompts.row import Layout, Row
 from dti.prompts.store import Store, Targets
 from dti.training.checkpoint import trained_weights
+from dti.training.flops import Shape, Tuning, Work, counted
+from dti.training.probe import timed_step
 from dti.training.schedule import optimiser_of
-from dti.training.trainer import backward
 
 CUT = 8
 """A step of a prompt of k targets holds at least this many, so that cuts at its ends do not count."""
@@ -139,19 +139,9 @@ class Bench:
     def step(self, paradigm: Paradigm, prompts: Prompts) -> Step:
         """One whole step with a clock; what is counted is counted behind it."""
         model = self.model(paradigm)
-        weights, optimiser = list(trained_weights(model).values()), self.optimisers[paradigm.tuning]
         self._settle()
-        began = time.perf_counter()
-        batch = list(rows(self.store, prompts, self.params.tokens_per_pass, paradigm.layout))
-        for row in batch:
-            backward(model, row, int(prompts.targets.sum()), self.params.precision)
-        norm = float(torch.nn.utils.clip_grad_norm_(weights, self.params.clip))
-        optimiser.step()
-        optimiser.zero_grad(set_to_none=True)
+        batch, seconds = timed_step(model, self.optimisers[paradigm.tuning], self.store, prompts, self.params)
         peak = self._settle()
-        seconds = time.perf_counter() - began
-        if not np.isfinite(norm):
-            raise ValueError(f"{paradigm.key}: the gradient's norm is {norm}")
         return self._counted(model.sight, prompts, batch, seconds, peak)
 
     def _settle(self) -> int:

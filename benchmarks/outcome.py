@@ -8,11 +8,11 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from benchmarks import flops
-from benchmarks.flops import Shape, Tuning, Work
 from benchmarks.measure import Paradigm, Step
 from dti.files import atomic_file
 from dti.prompts.store import Targets
+from dti.training import flops
+from dti.training.flops import Shape, Tuning, Work
 
 KS: tuple[Targets, ...] = (1, 5, 10, 50, 200, "all")
 COLUMNS = ("row", "tuning", "k", "layout", "content", "step", "targets/s", "low", "high", "ratio", "tokens/target")

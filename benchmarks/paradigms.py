@@ -16,7 +16,7 @@ come first; then the rows take turns, one step each a round, and the median and 
 Rows that name no step size of their own take the first of --targets. The rate of a sliding window, and of prompts short
 beside the step, does not depend on the step's size, so their timed steps are as small as --seconds asks for.
 
-The cost model is benchmarks/flops.py: `FLOP bound` is its ratio for mean texts and full contexts, `reached` the
+The cost model is dti/training/flops.py: `FLOP bound` is its ratio for mean texts and full contexts, `reached` the
 measured ratio's share of it. On CUDA, MFU = (6 N (full) or 4 N (LoRA) x tokens + 12 L W x pairs read) per second, all
 counted from the rows, / --peak; and GiB is the peak of allocated memory, of which the weights of all models are part.
 On a CPU one process cannot tell its rows apart: --memory runs a step of each in a process of its own (the interpreter,
@@ -38,7 +38,6 @@ import torch
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # run as a script, from any folder
 
-from benchmarks.flops import Tuning  # noqa: E402
 from benchmarks.measure import Bench, Paradigm, Step, resident_peak  # noqa: E402
 from benchmarks.outcome import KS, Result, compare, draw, result_of, table  # noqa: E402
 from benchmarks.workloads import SIZES, content_per_interaction, one_user, synthetic_store  # noqa: E402
@@ -48,6 +47,7 @@ from dti.model.device import device_of  # noqa: E402
 from dti.params import load_params  # noqa: E402
 from dti.prompts.packing import stream_prompts  # noqa: E402
 from dti.prompts.store import Store  # noqa: E402
+from dti.training.flops import Tuning  # noqa: E402
 
 PASS = {"tiny": 32_768, "135m": 16_384, "1b": 8_192, "8b": 4_096}
 """Content tokens of a forward pass, by size; all rows of a run have the same."""

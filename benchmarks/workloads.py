@@ -11,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
-from benchmarks.flops import Shape
 from dti.prompts.row import Ints
 from dti.prompts.store import FORMAT, Counts, Meta, Shard, Store, TokenIds
+from dti.training.flops import Shape
 
 SIZES = {
     "tiny": Shape(4, 128, 4, 4, 512),

@@ -8,6 +8,7 @@ from importlib import import_module
 from dti.errors import run_or_exit
 
 COMMANDS = {
+    "check": ("dti.check", "say what section table of params.yaml makes of a file, and what is wrong with it"),
     "doctor": ("dti.doctor", "check that the pipeline can run here; --fix repairs what it can"),
     "parameters": (
         "dti.parameters",
@@ -17,6 +18,8 @@ COMMANDS = {
         "dti.parity",
         "print the trained adapter's parity gap, streams against serving prompts, for each k",
     ),
+    "plan": ("dti.plan", "print what training would cost, measured by a few steps: tokens, FLOPs, hours, memory"),
+    "preview": ("dti.preview", "show packed prompts of both paradigms, and the tokens and mask of a small one"),
     "report": (
         "dti.report.command",
         "write the report of the last run, as HTML and Markdown; --against says what differs from another run",

@@ -19,7 +19,7 @@ Every parameter of [params.yaml](../params.yaml), from [dti/params.py](../dti/pa
 `python -m dti parameters --write`, and a test compares it with both; do not edit it. All parameters must be given,
 `null` where nothing is meant, unless a default is named. A wrong type, a value out of bounds, an unknown name and a
 combination without meaning stop before any work, with the name of the parameter. Change one in params.yaml, or for one
-experiment with `dvc exp run -S NAME=VALUE`.
+experiment, `dvc exp run -S pack.k=1`.
 """
 TYPES = {"integer": "integer", "number": "number", "string": "text", "boolean": "true or false", "null": "null"}
 BOUNDS = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"}

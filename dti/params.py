@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from zoneinfo import available_timezones
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -19,12 +20,26 @@ class Section(BaseModel):
 
 Positive = Annotated[int, Field(ge=1)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
+Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+FileName = Annotated[str, Field(pattern=r"\.(csv|tsv|jsonl|ndjson|parquet|(csv|tsv|jsonl|ndjson)\.gz)$")]
+Name = Literal[
+    "demo",
+    "ml-100k",
+    "ml-1m",
+    "ml-25m",
+    "ml-32m",
+    "amazon-2018-5core",
+    "amazon-2018",
+    "amazon-2023-5core",
+    "amazon-2023",
+    "table",
+]
 
 
 class Data(Section):
-    name: Literal["demo", "ml-1m"] = Field(description="which data set of data/sources.yaml to use")
-    sha256: str | None = Field(
-        pattern="^[0-9a-f]{64}$", description="accept an archive with this SHA-256 in place of the official one"
+    name: Name = Field(description="which data set of data/sources.yaml to use; table: your own files (section table)")
+    sha256: Sha256 | list[Sha256] | None = Field(
+        description="accept an archive with this SHA-256 (or files with these) in place of the official one"
     )
     threshold: float = Field(description="a rating above this is a positive label (sources with ratings)")
     users: Positive | None = Field(description="keep only this many users, drawn at random; null keeps all")
@@ -32,6 +47,11 @@ class Data(Section):
     split: Literal["time", "none"] = Field(
         description="time: 8:1:1 by global time of the targets; none: every target trains (the final fit)"
     )
+
+    @property
+    def accepted(self) -> list[str]:
+        """The SHA-256 of every file that is accepted in place of an official one."""
+        return [self.sha256] if isinstance(self.sha256, str) else self.sha256 or []
 
 
 class Demo(Section):
@@ -44,6 +64,43 @@ class Demo(Section):
     def _enough(self) -> "Demo":
         if self.interactions < 8 * self.users:
             raise ValueError(f"demo.interactions must be at least 8 per user ({8 * self.users})")
+        return self
+
+
+class Amazon(Section):
+    category: str = Field(pattern="^[A-Za-z_]+$", description="the category as the files' names write it: Gift_Cards")
+
+
+class Table(Section):
+    """The user's own files. Formats go by the names' ends: .csv, .tsv, .jsonl, .ndjson (each also .gz), .parquet."""
+
+    title: str = Field(min_length=1, description="what reports call the data set")
+    folder: str = Field(min_length=1, description="the folder of the files; if one of them changes, stages run again")
+    interactions: FileName = Field(description="the file with one row per interaction")
+    items: FileName | None = Field(description="the file with one row per item; null: item fields stand beside them")
+    users: FileName | None = Field(description="the file with one row per user, for profiles; null for none")
+    user: str = Field(min_length=1, description="the column of user ids")
+    item: str = Field(min_length=1, description="the column of item ids")
+    label: str | None = Field(description="the column of labels: 0 / 1 or false / true; null where there are ratings")
+    rating: str | None = Field(description="the column of ratings: positive above data.threshold; null for labels")
+    timestamp: str = Field(min_length=1, description="the column of times")
+    time: Literal["seconds", "milliseconds", "iso"] = Field(
+        description="how times are written: seconds or milliseconds since 1970, or ISO 8601"
+    )
+    timezone: str = Field(description="the time zone of ISO times that give no offset, such as UTC or Europe/Berlin")
+    item_fields: list[str] = Field(min_length=1, description="the columns of items that templates may use")
+    user_fields: list[str] = Field(description="the columns of users that templates may use")
+
+    @model_validator(mode="after")
+    def _columns(self) -> "Table":
+        if (self.label is None) == (self.rating is None):
+            raise ValueError("table: give one of table.label and table.rating, and null for the other")
+        if (self.users is None) == bool(self.user_fields):
+            raise ValueError("table.user_fields are columns of table.users; give both or neither (null and [])")
+        if self.timezone not in available_timezones():
+            raise ValueError(f"table.timezone: {self.timezone!r} is no time zone; write UTC or Europe/Berlin")
+        if taken := {"item_id", "user_id", "row"} & {*self.item_fields, *self.user_fields} - {self.item, self.user}:
+            raise ValueError(f"table: the field {min(taken)!r} has a name that is used here; rename the column")
         return self
 
 
@@ -66,7 +123,9 @@ class Pack(Section):
     profile: bool = Field(description="put the user's profile before the prompt, read by every probe")
     max_item_tokens: int = Field(ge=1, description="longer item and profile texts are cut to this many tokens")
     shard_interactions: int = Field(ge=1, description="interactions per shard; a shard holds whole users")
-    templates: dict[str, Template] = Field(description="the text templates of each data set")
+    templates: dict[str, Template] = Field(
+        description="the text templates of each data set, by its name or by the part before the first hyphen"
+    )
 
 
 class Tiny(Section):
@@ -95,6 +154,9 @@ class Model(Section):
     )
     revision: str | None = Field(description="the hub revision to pin; null for tiny, a folder or a file")
     tuning: Literal["full", "lora"] = Field(description="train all weights, or a LoRA adapter on all linear layers")
+    quantisation: Literal["none", "8bit", "4bit"] = Field(
+        description="hold a frozen base's matrices in 8 or 4 bits (lora on CUDA; needs the package bitsandbytes)"
+    )
     tiny: Tiny = Field(description="the small Llama that the project builds itself")
     lora: Lora = Field(description="the adapter of tuning: lora")
 
@@ -104,6 +166,12 @@ class Model(Section):
             raise ValueError("model.revision has no meaning for backbone tiny; set it to null")
         if self.backbone == "tiny" and self.tuning == "lora":
             raise ValueError("model.tuning lora needs a pretrained backbone; tiny starts from random weights: use full")
+        if self.quantisation != "none" and self.tuning == "full":
+            raise ValueError(
+                f"model.quantisation {self.quantisation} needs model.tuning lora: few bits cannot be trained"
+            )
+        if self.quantisation != "none" and self.backbone.endswith(".gguf"):
+            raise ValueError("model.quantisation takes safetensors; a GGUF file is dequantised: set it to none")
         return self
 
 
@@ -186,8 +254,28 @@ class Train(Section):
     activation_checkpointing: bool = Field(
         description="keep each layer's input alone and compute the layer again in the backward pass: less memory"
     )
+    compile: bool = Field(description="compile norms and feed-forward blocks with torch.compile (CUDA alone)")
+    processes: Positive = Field(description="processes that train together on this machine, one for each GPU")
+    engine: Literal["single", "ddp", "fsdp"] = Field(
+        description="how they share the model: one process alone; ddp: each has all of it (adapters, small models); "
+        "fsdp: each has a part of every weight (large ones)"
+    )
     checkpoint_seconds: int = Field(ge=0, description="seconds between checkpoints; 0 = after every step")
     init_from: str | None = Field(description="a folder made by an earlier training run, to continue from")
+
+    @model_validator(mode="after")
+    def _shared(self) -> "Train":
+        if self.engine == "single" and self.processes > 1:
+            raise ValueError(f"train.processes {self.processes} needs train.engine ddp or fsdp")
+        if self.engine != "single" and self.processes == 1:
+            raise ValueError(f"train.engine {self.engine} has no meaning for one process; raise train.processes")
+        return self
+
+    @model_validator(mode="after")
+    def _compiles(self) -> "Train":
+        if self.compile and self.device == "cpu":
+            raise ValueError("train.compile gains nothing on a CPU; set it to false")
+        return self
 
     @model_validator(mode="after")
     def _kept(self) -> "Train":
@@ -212,6 +300,8 @@ class Params(Section):
 
     data: Data
     demo: Demo
+    amazon: Amazon
+    table: Table
     pack: Pack
     model: Model
     attention: Attention
@@ -220,15 +310,23 @@ class Params(Section):
     track: Track
 
     @model_validator(mode="after")
+    def _fits_devices(self) -> "Params":
+        if self.model.quantisation != "none" and self.train.engine == "fsdp":
+            raise ValueError("model.quantisation does not go with train.engine fsdp, which cuts weights; set ddp")
+        if self.model.quantisation != "none" and self.train.device == "cpu":
+            raise ValueError("model.quantisation needs a GPU; set train.device cuda, or model.quantisation none")
+        return self
+
+    @model_validator(mode="after")
     def _agree(self) -> "Params":
-        if self.data.name == "demo" and self.data.sha256 is not None:
-            raise ValueError("data.sha256 has no meaning for data.name demo; set it to null")
+        if self.data.name in ("demo", "table") and self.data.sha256 is not None:
+            raise ValueError(f"data.sha256 has no meaning for data.name {self.data.name}; set it to null")
         if self.attention.content == "frozen" and self.model.tuning == "full":
             raise ValueError("attention.content frozen needs model.tuning lora: full training changes content, too")
-        if self.data.name not in self.pack.templates:
+        if self.template_name not in self.pack.templates:
             raise ValueError(f"pack.templates has no entry {self.data.name!r} for data.name")
-        if self.pack.profile and self.pack.templates[self.data.name].profile is None:
-            raise ValueError(f"pack.profile needs a template in pack.templates.{self.data.name}.profile")
+        if self.pack.profile and self.template.profile is None:
+            raise ValueError(f"pack.profile needs a template in pack.templates.{self.template_name}.profile")
         prefixed = self.pack.profile or self.pack.instruction is not None
         if prefixed and self.attention.probe_position == "rope" and self.pack.k != 1:
             raise ValueError(
@@ -238,9 +336,15 @@ class Params(Section):
         return self
 
     @property
+    def template_name(self) -> str:
+        """The entry of ``pack.templates`` for the chosen data set: its name's, else its family's (``ml``)."""
+        name = self.data.name
+        return name if name in self.pack.templates else name.split("-")[0]
+
+    @property
     def template(self) -> Template:
         """The templates of the chosen data set."""
-        return self.pack.templates[self.data.name]
+        return self.pack.templates[self.template_name]
 
 
 def flatten(parameters: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

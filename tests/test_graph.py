@@ -71,7 +71,7 @@ def covers(dep, file):
 
 
 def test_all_stages_are_there():
-    assert list(STAGES) == ["prepare", "pack", "train", "evaluate", "report", "track", "fetch"]
+    assert list(STAGES) == ["prepare", "pack", "train", "evaluate", "report", "track", "fetch", "table"]
 
 
 @pytest.mark.parametrize("stage", STAGES)

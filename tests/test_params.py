@@ -35,7 +35,7 @@ def test_the_projects_own_file_is_valid():
         ("pack.nn", 20, "pack.nn: unknown parameter"),
         ("train.epochs", 1.5, "train.epochs: Input should be a valid integer"),
         ("train.learning_rate", 0, "train.learning_rate: Input should be greater than 0"),
-        ("data.name", "movies", "data.name: Input should be 'demo' or 'ml-1m'"),
+        ("data.name", "movies", "data.name: Input should be 'demo', 'ml-100k', 'ml-1m'"),
         ("data.sha256", "0" * 64, "data.sha256 has no meaning for data.name demo"),
         ("data.sha256", "short", "data.sha256: String should match"),
         ("attention.policy", "open", "attention.policy: Input should be 'window' or 'isolated'"),
@@ -45,6 +45,10 @@ def test_the_projects_own_file_is_valid():
         ("model.tiny.heads", 5, "width 64 / heads 5"),
         ("pack.templates", {}, "pack.templates has no entry 'demo'"),
         ("train.init_from", "models/adapter", "train.init_from is this run's own output"),
+        ("train.processes", 2, "train.processes 2 needs train.engine ddp or fsdp"),
+        ("train.engine", "fsdp", "train.engine fsdp has no meaning for one process"),
+        ("model.quantisation", "4bit", "model.quantisation 4bit needs model.tuning lora"),
+        ("train.compile", "yes", "train.compile: Input should be a valid boolean"),
         ("demo.interactions", 300, "demo.interactions must be at least 8 per user"),
         ("track", None, "track: Input should be a valid dictionary"),
         ("extra", 1, "extra: unknown parameter"),
@@ -88,6 +92,35 @@ def test_a_profile_with_rope_probes_needs_sliding_windows():
 def test_combinations_that_cannot_work_are_refused_with_the_reason(attention, message):
     content = yaml.safe_load(FILE.read_text())
     content["attention"] |= attention
+    with pytest.raises(DtiError, match=message):
+        parse_params(content)
+
+
+@pytest.mark.parametrize(
+    ("section", "values", "message"),
+    [
+        ("train", {"compile": True, "device": "cpu"}, "train.compile gains nothing on a CPU"),
+        ("model", {"quantisation": "8bit", "tuning": "lora", "backbone": "m.gguf"}, "GGUF file is dequantised"),
+    ],
+)
+def test_what_gains_nothing_is_refused(section, values, message):
+    content = yaml.safe_load(FILE.read_text())
+    content[section] |= values
+    with pytest.raises(DtiError, match=message):
+        parse_params(content)
+
+
+@pytest.mark.parametrize(
+    ("train", "message"),
+    [
+        ({"device": "cpu"}, "model.quantisation needs a GPU; set train.device cuda"),
+        ({"engine": "fsdp", "processes": 2}, "model.quantisation does not go with train.engine fsdp"),
+    ],
+)
+def test_few_bits_are_refused_where_they_cannot_train(train, message):
+    content = yaml.safe_load(FILE.read_text())
+    content["model"] |= {"quantisation": "4bit", "tuning": "lora", "backbone": "somebody/model"}
+    content["train"] |= train
     with pytest.raises(DtiError, match=message):
         parse_params(content)
 

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
+from dti.data.delimited import read_csv
 from dti.data.raw import Raw
-from dti.data.tables import read_csv
 
 
 def read_clicks(folder: Path) -> Raw:

@@ -3,11 +3,16 @@
 Ids are held as polars Enums (4 bytes each, sorted as the strings are), so that tens of millions of rows fit in memory.
 """
 
+import numpy as np
 import polars as pl
 
-from dti.data.checks import Check
+from dti.data.raw import Check
 from dti.data.tables import ROW, Table
+from dti.data.times import WHOLE, Clock
 from dti.errors import DtiError
+
+MOST_RATINGS = 20  # as the pack stage takes them
+FRACTION = "fraction"  # microseconds beyond the second, where the source tells them
 
 
 def _ids(table: Table, column: str) -> pl.Enum:
@@ -15,9 +20,12 @@ def _ids(table: Table, column: str) -> pl.Enum:
     return pl.Enum(found.sort())
 
 
-def _columns(table: Table, threshold: float) -> list[pl.Expr]:
-    """Label, rating and probability as numbers, as far as the source has them."""
-    columns = [pl.col("timestamp").cast(pl.Int64)]
+def _columns(table: Table, threshold: float, clock: Clock) -> list[pl.Expr]:
+    """Time, label, rating and probability as numbers, as far as the source has them."""
+    time = clock.microseconds("timestamp")
+    columns = [(time // 1_000_000).alias("timestamp")]
+    if clock.fine:
+        columns.append((time % 1_000_000).cast(pl.Int32).alias(FRACTION))
     if "rating" in table.columns:
         rating = pl.col("rating").cast(pl.Float32)
         columns += [(rating > threshold).cast(pl.Int8).alias("label"), rating]
@@ -28,7 +36,9 @@ def _columns(table: Table, threshold: float) -> list[pl.Expr]:
     return columns
 
 
-def read_interactions(table: Table, items: pl.Series, threshold: float) -> tuple[pl.DataFrame, list[Check]]:
+def read_interactions(
+    table: Table, items: pl.Series, threshold: float, clock: Clock = WHOLE
+) -> tuple[pl.DataFrame, list[Check]]:
     """The interactions with known items, typed, in file order; where there are ratings, label = rating > threshold.
 
     Raises:
@@ -36,12 +46,23 @@ def read_interactions(table: Table, items: pl.Series, threshold: float) -> tuple
     """
     users, known = _ids(table, "user_id"), pl.Enum(items.sort())
     ids = [pl.col("user_id").cast(users), pl.col("item_id").cast(known, strict=False)]
-    frame = table.frame.select(*ids, *_columns(table, threshold), ROW).collect(engine="streaming")
+    frame = table.frame.select(*ids, *_columns(table, threshold, clock), ROW).collect(engine="streaming")
     unknown = frame["item_id"].null_count()
     if unknown == len(frame):
         raise DtiError(f"{table.name}: none of the {len(frame)} interactions is with an item of the items file")
     kept = frame.drop_nulls("item_id") if unknown else frame
-    return kept, [Check("interactions with unknown items", unknown, "dropped")]
+    lost = len(set(_ids(table, "item_id").categories) - set(items)) if unknown else 0
+    return kept, [
+        Check("interactions with unknown items", unknown, "dropped"),
+        Check("items that interactions name and the items file lacks", lost, "their interactions are dropped"),
+    ]
+
+
+def keep_scale(frame: pl.DataFrame) -> tuple[pl.DataFrame, list[Check]]:
+    """Ratings of more than ``MOST_RATINGS`` values are a measurement, no scale: labels alone stay."""
+    if "rating" not in frame.columns or (values := frame["rating"].n_unique()) <= MOST_RATINGS:
+        return frame, []
+    return frame.drop("rating"), [Check("distinct ratings, too many for a scale", values, "only labels are kept")]
 
 
 def _same_user() -> pl.Expr:
@@ -50,10 +71,24 @@ def _same_user() -> pl.Expr:
 
 def _in_time(frame: pl.DataFrame) -> tuple[pl.DataFrame, list[Check]]:
     """Sorted by user and time, ties in file order."""
-    ordered = frame.sort("user_id", "timestamp", ROW)
+    ordered = frame.sort("user_id", *_time_of(frame))
     backwards = _same_user() & (pl.col(ROW) < pl.col(ROW).shift(1))
     count = ordered.select(backwards.sum()).item()
+    if FRACTION in frame.columns:
+        ordered = _ranked(ordered)
     return ordered, [Check("interactions later in time but earlier in the file than the one before", count, "sorted")]
+
+
+def _time_of(frame: pl.DataFrame) -> list[str]:
+    return [name for name in ("timestamp", FRACTION, ROW) if name in frame.columns]
+
+
+def _ranked(frame: pl.DataFrame) -> pl.DataFrame:
+    """Rows numbered anew in the order of time, so that fractions of a second break ties from here on."""
+    places = frame.select(pl.arg_sort_by(_time_of(frame))).to_series().to_numpy()
+    rank = np.empty(len(places), np.uint32)
+    rank[places] = np.arange(len(places), dtype=np.uint32)
+    return frame.drop(FRACTION).with_columns(pl.Series(ROW, rank))
 
 
 def _without_duplicates(ordered: pl.DataFrame) -> tuple[pl.DataFrame, list[Check]]:

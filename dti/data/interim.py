@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from dti.data.checks import Check
+from dti.data.raw import Check
 
 ROWS = 250_000  # rows per row group: what pack holds at once
 COLUMNS = ("user_id", "item_id", "label", "rating", "timestamp", "order", "split", "probability")

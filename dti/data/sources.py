@@ -13,21 +13,36 @@ class _Entry(BaseModel):
 
 
 class Archive(_Entry):
-    """A published archive, pinned by its checksums."""
+    """A published file; its checksums pin it. ``{category}`` in ``file`` and ``url`` stands for a part of it."""
 
-    file: str = Field(pattern=r"^\w[\w.-]*$", description="its file name")
+    file: str = Field(pattern=r"^[\w{][\w.{}-]*$", description="its file name")
     url: str = Field(pattern="^https?://", description="where it is published")
-    md5: str = Field(pattern="^[0-9a-f]{32}$", description="the published checksum")
-    sha256: str = Field(pattern="^[0-9a-f]{64}$", description="the SHA-256 of the same archive")
-    members: list[str] = Field(min_length=1, description="the files that must be in it")
+    md5: str | None = Field(None, pattern="^[0-9a-f]{32}$", description="the published checksum")
+    sha256: str | None = Field(None, pattern="^[0-9a-f]{64}$", description="the SHA-256 of the same file")
+    members: list[str] = Field([], description="the files that must be in a zip archive")
+
+    @property
+    def pinned(self) -> bool:
+        """Whether a checksum says what the published file is."""
+        return self.md5 is not None or self.sha256 is not None
 
 
 class Source(_Entry):
-    """One source; without an archive it is generated."""
+    """One source; without archives it is generated."""
 
     title: str = Field(description="what reports call the data set")
     param: str = Field(description="the parameter or section of params.yaml that its fetch stage depends on")
-    archive: Archive | None = None
+    archives: list[Archive] = []
+
+    def of(self, category: str) -> "Source":
+        """The source with the category's name in its title, files and URLs, where they leave room for one."""
+
+        def filled(text: str) -> str:
+            return text.replace("{category}", category)
+
+        changes = [{"file": filled(archive.file), "url": filled(archive.url)} for archive in self.archives]
+        archives = [a.model_copy(update=change) for a, change in zip(self.archives, changes, strict=True)]
+        return self.model_copy(update={"title": filled(self.title), "archives": archives})
 
 
 class _Sources(_Entry):

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -9,13 +10,14 @@ from typing import Any, Literal
 import torch
 from peft import PeftModel, get_peft_model_state_dict, set_peft_model_state_dict
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from dti.attention.forgetting import Forgetting
 from dti.attention.plugin import Choice, backend_of
 from dti.attention.visibility import Sight
 from dti.errors import DtiError
 from dti.files import atomic_folder, read_json, sha256_of
-from dti.model.backbone import digest, pretrained
+from dti.model.backbone import Quantisation, digest, pretrained
 from dti.model.ctr import CtrModel
 from dti.prompts.gguf_file import FULL
 from dti.prompts.row import Layout
@@ -28,6 +30,7 @@ COMPARED = (
     "backbone",
     "backbone_weights",
     "base_digest",
+    "quantisation",
     "revision",
     "tuning",
     "shape",
@@ -47,6 +50,7 @@ class Record:
     Attributes:
         shape: the parameters of ``model.tiny`` or ``model.lora``, whichever made it; empty for other full training.
         base_digest: of a local backbone's files; None for ``tiny`` and for a hub id.
+        quantisation: the bits that the base's matrices were held in, and are in scoring.
         backbone_weights: what the backbone's weights were before training; records without it are of float32 ones.
     """
 
@@ -66,18 +70,29 @@ class Record:
     backbone_weights: str = FULL
     instruction: str | None = None
     base_digest: str | None = None
+    quantisation: Quantisation = "none"
 
 
-def save(folder: Path, model: CtrModel, record: Record, tokenizer: Path) -> None:
-    """Write the adapter's folder, atomically: weights, tokenizer and record."""
+def save(
+    folder: Path, model: CtrModel, record: Record, tokenizer: Path, trained: Mapping[str, Tensor] | None = None
+) -> None:
+    """Write the adapter's folder, atomically: weights, tokenizer and record.
+
+    Args:
+        trained: the trained weights by name, whole, where the model's own are parts that several processes hold.
+    """
+    weights = trained if trained is not None else dict(model.named_parameters())
+    own = {name.removeprefix("backbone."): w.detach() for name, w in weights.items() if name.startswith("backbone.")}
     with atomic_folder(folder) as partial:
         if record.tuning == "full":
-            model.backbone.save_pretrained(partial)
+            model.backbone.save_pretrained(partial, state_dict=own)
         else:
-            model.backbone.save_pretrained(partial, safe_serialization=True, save_embedding_layers=False)
+            model.backbone.save_pretrained(partial, state_dict=own, save_embedding_layers=False)
             (partial / "README.md").unlink()  # peft's empty form of a model card
         if model.slopes is not None:
-            save_file({str(i): slopes.detach().cpu() for i, slopes in enumerate(model.slopes)}, partial / SLOPES)
+            save_file(
+                {str(i): weights[f"slopes.{i}"].detach().cpu() for i in range(len(model.slopes))}, partial / SLOPES
+            )
         for file in partial.glob("*.safetensors"):
             file.chmod(0o644)  # safetensors makes files for the owner alone; a server may run as somebody else
         shutil.copytree(tokenizer, partial / "tokenizer")
@@ -130,7 +145,7 @@ def load(folder: Path, choice: Choice, device: torch.device, layout: Layout = "s
                 f"{folder} was trained on another model than lies at {record.backbone} now (digest "
                 f"{record.base_digest}, found {found}); put the model back, or train again"
             )
-        base = pretrained(record.backbone, record.revision)
+        base = pretrained(record.backbone, record.revision, record.quantisation)
         backbone = PeftModel.from_pretrained(base, str(folder), use_safetensors=True)
     model = CtrModel(backbone, record.tokens, record.sight, backend, layout)
     _load_slopes(folder, model)

@@ -1,17 +1,27 @@
 """Causal language models: the project's own small Llama, or a pretrained one, with LoRA or trained whole."""
 
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from peft import LoraConfig, get_peft_model
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM, GgufConfig, LlamaConfig, LlamaForCausalLM, PreTrainedModel
+from transformers import (
+    AutoModelForCausalLM,
+    BitsAndBytesConfig,
+    GgufConfig,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedModel,
+)
 
 from dti.errors import DtiError
 from dti.files import digest_of
 from dti.params import Lora, Model, Tiny
 from dti.prompts.tokenizer import locate
+
+Quantisation = Literal["none", "8bit", "4bit"]
 
 
 def tiny_llama(tiny: Tiny, vocabulary: int, pad: int) -> PreTrainedModel:
@@ -36,8 +46,38 @@ def tiny_llama(tiny: Tiny, vocabulary: int, pad: int) -> PreTrainedModel:
     return LlamaForCausalLM(config)
 
 
-def pretrained(backbone: str, revision: str | None) -> PreTrainedModel:
+def check_quantisation(quantisation: Quantisation) -> None:
+    """Refuse what cannot run here, before any work.
+
+    Raises:
+        DtiError: there is no GPU, or bitsandbytes is missing.
+    """
+    if quantisation == "none":
+        return
+    if not torch.cuda.is_available():
+        raise DtiError(f"model.quantisation: {quantisation} needs a GPU, and this machine has none; set none")
+    if find_spec("bitsandbytes") is None:
+        raise DtiError(
+            f"model.quantisation: {quantisation} needs the package bitsandbytes; install it with "
+            "`pip install bitsandbytes`, or set none"
+        )
+
+
+def _bits(quantisation: Quantisation) -> dict[str, Any]:
+    """Arguments of from_pretrained; norms and embeddings stay float32, as does what adapters compute."""
+    check_quantisation(quantisation)
+    if quantisation == "8bit":
+        form = BitsAndBytesConfig(load_in_8bit=True)
+    else:
+        form = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.bfloat16)
+    return {"quantization_config": form, "device_map": {"": torch.cuda.current_device()}, "use_safetensors": True}
+
+
+def pretrained(backbone: str, revision: str | None, quantisation: Quantisation = "none") -> PreTrainedModel:
     """Load a causal language model: safetensors of a folder or the hub, or GGUF; no code of its own, float32.
+
+    Args:
+        quantisation: the bits that its matrices are held in, on the current GPU; ``none`` for float32, on the CPU.
 
     Raises:
         DtiError: it cannot be had, with the reason.
@@ -45,6 +85,8 @@ def pretrained(backbone: str, revision: str | None) -> PreTrainedModel:
     place = locate(backbone, revision)
     # Dequantised, a model is an ordinary one to peft and to save_pretrained.
     form = {"quantization_config": GgufConfig(dequantize=True)} if "gguf_file" in place else {"use_safetensors": True}
+    if quantisation != "none":
+        form = _bits(quantisation)
     try:
         model, found = AutoModelForCausalLM.from_pretrained(
             **place, **form, dtype=torch.float32, trust_remote_code=False, output_loading_info=True
@@ -73,7 +115,7 @@ def build(params: Model, vocabulary: int, pad: int, sum_token: int) -> PreTraine
         model = tiny_llama(params.tiny, vocabulary, pad)
         add_dropout(model, params.tiny.dropout)
     else:
-        model = pretrained(params.backbone, params.revision)
+        model = pretrained(params.backbone, params.revision, params.quantisation)
     return with_lora(model, params.lora, sum_token) if params.tuning == "lora" else model
 
 

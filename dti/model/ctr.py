@@ -59,6 +59,16 @@ class CtrModel(nn.Module):
         # The reentrant kind fails where a keyword, such as the initial embeddings, requires a gradient.
         self.stock.activation_checkpointing_enable({"use_reentrant": False})
 
+    def compile_layers(self) -> None:
+        """Compile what stands between the attention calls: norms and feed-forward blocks, one graph for all lengths.
+
+        Attention stays as it is: its plan differs from row to row, and flex compiles itself.
+        """
+        for layer in self.stock.get_decoder().layers:
+            for name, part in layer.named_children():
+                if name == "mlp" or name.endswith("layernorm"):
+                    part.compile(dynamic=True)
+
     def forward(self, row: Row) -> Tensor:
         """The logit of a click for each probe of the row, (K,), float32.
 

@@ -32,7 +32,7 @@ def pack(params: Params, source: Path, target: Path) -> dict[str, Any]:
     interim = Interim(source)
     survey = interim.survey()
     check_fit(params, survey, interim.path)
-    items = render(interim.items, params.template.item, f"pack.templates.{params.data.name}.item")
+    items = render(interim.items, params.template.item, f"pack.templates.{params.template_name}.item")
     prefixes = _prefixes(params, interim, survey)
     with atomic_folder(target) as folder:
         tokenizer, ids = make_tokenizer(params, survey, items, prefixes)
@@ -116,7 +116,7 @@ def _prefixes(params: Params, interim: Interim, survey: Survey) -> list[str]:
     template, instruction = params.template.profile, params.pack.instruction
     profiles = [""] * len(survey.user_ids) if instruction else []
     if params.pack.profile and template is not None:
-        profiles = render(interim.profiles(survey.user_ids), template, f"pack.templates.{params.data.name}.profile")
+        profiles = render(interim.profiles(survey.user_ids), template, f"pack.templates.{params.template_name}.profile")
     return [f"{instruction} {profile}".rstrip() for profile in profiles] if instruction else profiles
 
 

@@ -16,6 +16,8 @@ from dti.report.run import Run, machine
 from dti.report.targets import MODEL, Histories, Targets, read_targets
 
 PACKED = "data/packed"
+SOURCES = ("demo", "amazon", "table")
+"""Sections of params.yaml that matter for their own kind of source alone."""
 SAME = 1e-9  # the metrics of record and those of the scores differ by rounding alone
 
 
@@ -143,12 +145,12 @@ def _made_of(run: Run, store: Store) -> Section:
     """Parameters, and the checksums of all files that were read."""
     blocks: list[Block] = []
     if run.parameters is not None:
-        chosen = f"pack.templates.{run.data['dataset']}."
+        chosen, kind = f"pack.templates.{run.data['dataset']}.", run.data["dataset"].split("-")[0]
         flat = {
             name: value
             for name, value in flatten(run.parameters).items()
             if (not name.startswith("pack.templates.") or name.startswith(chosen))
-            and (not name.startswith("demo.") or run.data["dataset"] == "demo")
+            and not any(name.startswith(f"{part}.") and part != kind for part in SOURCES)
             and not name.startswith("track.")
         }
         rows = [cells(f"`{name}`", against.shown(value)) for name, value in flat.items()]

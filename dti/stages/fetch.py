@@ -1,7 +1,9 @@
 """Stage fetch: bring one source of data/sources.yaml to data/raw/NAME/, generated or verified."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from dti.data.archive import obtain, verify
 from dti.data.demo import generate
@@ -13,19 +15,32 @@ from dti.params import Params, load_params
 RAW = Path("data/raw")
 
 
-def _generate(name: str, source: Source, params: Params, folder: Path) -> None:
+def _facts(name: str, title: str, sha256: str, archives: Sequence[Archive], remark: str = "") -> dict[str, Any]:
+    """The content of ``source.json``."""
+    return {
+        "name": name,
+        "title": f"{title} ({remark})" if remark else title,
+        "sha256": sha256,
+        "official": not remark,
+        "url": archives[0].url if archives else None,
+        "files": [archive.file for archive in archives],
+    }
+
+
+def _generate(name: str, source: Source, params: Params, folder: Path) -> dict[str, Any]:
     generate(folder, **params.demo.model_dump())
-    facts = {"name": name, "title": source.title, "sha256": digest_of([folder]), "official": True, "url": None}
-    write_json(folder / "source.json", facts)
+    return _facts(name, source.title, digest_of([folder]), [])
 
 
-def _take(name: str, source: Source, archive: Archive, params: Params, folder: Path) -> None:
-    target = folder / archive.file
-    origin = obtain(archive, target)
-    verdict = verify(archive, target, params.data.sha256, origin)
-    title = source.title if verdict.official else f"{source.title} (unofficial archive)"
-    facts = {"name": name, "title": title, "sha256": verdict.sha256, "official": verdict.official, "url": archive.url}
-    write_json(folder / "source.json", facts)
+def _take(name: str, source: Source, accepted: Sequence[str], folder: Path) -> dict[str, Any]:
+    verdicts = []
+    for archive in source.archives:
+        target = folder / archive.file
+        origin = obtain(archive, target, name, accepted)
+        verdicts.append(verify(archive, target, accepted, origin))
+    remark = next((verdict.remark for verdict in verdicts if verdict.remark), "")
+    sha256 = verdicts[0].sha256 if len(verdicts) == 1 else digest_of([folder])
+    return _facts(name, source.title, sha256, source.archives, remark)
 
 
 def fetch(name: str) -> None:
@@ -34,12 +49,14 @@ def fetch(name: str) -> None:
     Raises:
         DtiError: an unknown source, an archive that cannot be had or is not the pinned one, a full disk.
     """
-    params, source = load_params(), load_source(name)
+    params = load_params()
+    source = load_source(name).of(params.amazon.category)
     with atomic_folder(RAW / name) as folder:
-        if source.archive:
-            _take(name, source, source.archive, params, folder)
+        if source.archives:
+            facts = _take(name, source, params.data.accepted, folder)
         else:
-            _generate(name, source, params, folder)
+            facts = _generate(name, source, params, folder)
+        write_json(folder / "source.json", facts)
 
 
 def main() -> None:

@@ -2,17 +2,20 @@
 
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from dti.data.amazon import read_amazon
 from dti.data.checks import read_items, read_users, refuse_bad_values
 from dti.data.clicks import read_clicks
-from dti.data.histories import histories, read_interactions
+from dti.data.histories import histories, keep_scale, read_interactions
 from dti.data.interim import summarise, write_interim
-from dti.data.movielens import read_movielens
+from dti.data.movielens import read_1m, read_100k, read_csvs
 from dti.data.raw import Raw
 from dti.data.sample import keep_users
 from dti.data.split import split
+from dti.data.table import read_table
 from dti.errors import run_or_exit
 from dti.files import atomic_folder, read_json, write_json
 from dti.params import Data, load_params
@@ -21,7 +24,18 @@ from dti.progress import Progress
 RAW = Path("data/raw")
 INTERIM = Path("data/interim")
 REPORT = Path("reports/data.json")
-READERS: dict[str, Callable[[Path], Raw]] = {"demo": read_clicks, "ml-1m": read_movielens}
+READERS: dict[str, Callable[[Path], Raw]] = {
+    "demo": read_clicks,
+    "ml-100k": read_100k,
+    "ml-1m": read_1m,
+    "ml-25m": partial(read_csvs, name="ml-25m"),
+    "ml-32m": partial(read_csvs, name="ml-32m"),
+    "amazon-2018": read_amazon,
+    "amazon-2018-5core": read_amazon,
+    "amazon-2023": read_amazon,
+    "amazon-2023-5core": read_amazon,
+    "table": read_table,
+}
 
 
 def prepare(source: Path, interim: Path, data: Data) -> dict[str, Any]:
@@ -36,7 +50,8 @@ def prepare(source: Path, interim: Path, data: Data) -> dict[str, Any]:
         checks = refuse_bad_values(raw)
         progress.advance(1, "values checked")
         items, found = read_items(raw.items)
-        frame, unknown = read_interactions(raw.interactions, items["item_id"], data.threshold)
+        frame, unknown = read_interactions(raw.interactions, items["item_id"], data.threshold, raw.clock)
+        frame, measured = keep_scale(frame)
         read = frame["user_id"].n_unique()
         frame = keep_users(frame, data.users)
         progress.advance(1, f"{len(frame):,} interactions read")
@@ -48,7 +63,9 @@ def prepare(source: Path, interim: Path, data: Data) -> dict[str, Any]:
         write_interim(folder, frame, items, users)
         shutil.copyfile(source / "source.json", folder / "source.json")
         progress.advance(1, "written")
-        return summarise(frame, len(items), read, facts, [*checks, *found, *unknown, *more, *profiles])
+        return summarise(
+            frame, len(items), read, facts, [*raw.checks, *checks, *found, *unknown, *measured, *more, *profiles]
+        )
 
 
 def main() -> None:

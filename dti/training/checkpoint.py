@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from dti.errors import DtiError
 from dti.files import atomic_file, locked
+from dti.training.ranks import in_parts_of, whole
 
 Named = dict[str, Tensor]
 
@@ -27,6 +28,7 @@ class State:
         targets, tokens: trained so far, context and probe tokens counted.
         loss: summed over the targets of the epoch under way.
         wait, compute, validation, saving: seconds spent so far.
+        joules: taken in the epochs, validation and checkpoints left out; 0 where nothing tells.
         history: a row per finished epoch; see docs/formats.md.
         resumed: how often the run was taken up again.
     """
@@ -40,6 +42,7 @@ class State:
     compute: float = 0.0
     validation: float = 0.0
     saving: float = 0.0
+    joules: float = 0.0
     history: list[dict[str, float | None]] = field(default_factory=list)
     resumed: int = 0
 
@@ -78,15 +81,27 @@ class Checkpoint:
                 )
             yield
 
-    def save(self, model: nn.Module, optimiser: torch.optim.Optimizer, best: Named, state: State) -> None:
-        """Write everything, atomically over the last one."""
+    def save(
+        self, model: nn.Module, optimiser: torch.optim.Optimizer, best: Named, state: State, write: bool = True
+    ) -> None:
+        """Write everything, atomically over the last one.
+
+        Args:
+            write: False in all but one of several processes, which only lend their parts of the tensors.
+        """
         tensors: Named = {}
         for name, weight in trained_weights(model).items():
             tensors[f"weight/{name}"] = weight.detach()
             for key, value in optimiser.state[weight].items():
                 tensors[f"{key}/{name}"] = value
         tensors |= {f"best/{name}": tensor for name, tensor in best.items()}
-        copies = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+        copies: Named = {}
+        for name, tensor in tensors.items():
+            gathered = whole(tensor.detach())
+            if write:
+                copies[name] = gathered.cpu().contiguous().clone()
+        if not write:
+            return
         with atomic_file(self.file) as partial:
             save_file(copies, partial, metadata={"state": json.dumps(asdict(state))})
 
@@ -100,14 +115,17 @@ class Checkpoint:
             state = State(**json.loads(handle.metadata()["state"]))
             for full in handle.keys():  # noqa: SIM118 - safe_open is no mapping
                 kind, name = full.split("/", 1)
-                tensor = handle.get_tensor(full).to(weights[name].device)
+                tensor, weight = handle.get_tensor(full), weights[name]
+                if kind == "step":  # AdamW counts them on the CPU, but with "fused" beside the weight
+                    optimiser.state[weight][kind] = tensor.to(weight.device)
+                    continue
+                part = in_parts_of(tensor, weight)
                 if kind == "weight":
-                    weights[name].copy_(tensor)
+                    weight.copy_(part)
                 elif kind == "best":
-                    best[name] = tensor
+                    best[name] = part
                 else:
-                    # AdamW counts steps on the CPU unless it is told otherwise, and "fused" keeps them with the weight.
-                    optimiser.state[weights[name]][kind] = tensor
+                    optimiser.state[weight][kind] = part
         state.resumed += 1
         return state, best
 

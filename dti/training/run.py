@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +26,15 @@ from dti.params import Attention, Model, Params, Train
 from dti.prompts.gguf_file import weights_of
 from dti.prompts.packing import Prompts, recut, stream_prompts, training_prompts
 from dti.prompts.store import Store
-from dti.training.checkpoint import Checkpoint, trained_weights
+from dti.training.checkpoint import Checkpoint, Named, trained_weights
+from dti.training.engine import Engine
+from dti.training.ranks import Ranks
 from dti.training.trainer import Trainer, Work
 
 CODE = ("attention", "model", "prompts", "training")
-HARMLESS = {"checkpoint_seconds", "activation_checkpointing"}
-"""Parameters that change nothing of the result: a run may be resumed with other values."""
+HARMLESS = {"checkpoint_seconds", "activation_checkpointing", "processes", "engine", "compile"}
+"""Parameters that change nothing of the result but its rounding (and, with dropout, what several processes draw): a run
+may be resumed with other values."""
 
 
 def shape_of(model: Model) -> dict[str, Any]:
@@ -77,6 +82,7 @@ def record_of(store: Store, params: Params) -> Record:
         packed_digest=meta.digest,
         backbone_weights=weights_of(params.model.backbone),
         base_digest=digest(params.model.backbone),
+        quantisation=params.model.quantisation,
     )
 
 
@@ -95,9 +101,20 @@ def model_of(store: Store, params: Params, record: Record) -> CtrModel:
         continue_from(Path(params.train.init_from), model, record, store.folder / "tokenizer")
     if params.train.activation_checkpointing:
         model.checkpoint_activations()
-    model.to(device)
+    if params.train.compile:
+        _compile(model, device)
+    if params.train.engine != "fsdp" or record.sight.content == "frozen":
+        model.to(device)  # FSDP moves one layer at a time: the whole need not fit
     give_states(model, store, params.train.tokens_per_pass, params.train.precision)
     return model
+
+
+def _compile(model: CtrModel, device: torch.device) -> None:
+    """Compile, or say why not."""
+    if device.type == "cpu":
+        print("train.compile: left out; on a CPU it takes a minute and gains nothing (docs/log.md)", flush=True)
+    else:
+        model.compile_layers()
 
 
 def work_of(store: Store, train: Train, sight: Sight) -> Work:
@@ -137,14 +154,17 @@ def key_of(store: Store, params: Params) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:24]
 
 
-Finish = Callable[[CtrModel, Record, Trainer], None]
+Finish = Callable[[CtrModel, Record, Trainer, Named], None]
+"""Gets the trained weights whole, by name: the model's own may be parts."""
+ALONE = Ranks()
 
 
-def train(store: Store, params: Params, finish: Finish) -> None:
+def train(store: Store, params: Params, finish: Finish, ranks: Ranks = ALONE) -> None:
     """Train, or take up the run where its last checkpoint left it.
 
     Args:
-        finish: keeps the results; the checkpoint is removed after it.
+        finish: keeps the results, called in the first process alone; the checkpoint is removed after it.
+        ranks: the processes that train together; all call this.
 
     Raises:
         DtiError: there is nothing to train on, or the same run is under way in another process.
@@ -154,13 +174,23 @@ def train(store: Store, params: Params, finish: Finish) -> None:
     record = record_of(store, params)
     model = model_of(store, params, record)
     checkpoint = Checkpoint(home() / "checkpoints" / key_of(store, params))
-    with checkpoint.held():
-        trainer = Trainer(model, work_of(store, params.train, record.sight), params.train, checkpoint)
+    with checkpoint.held() if ranks.first else nullcontext():
+        ranks.wait()  # until the first process holds the checkpoint
+        engine = Engine(model, params.train.engine, ranks)
+        trainer = Trainer(model, work_of(store, params.train, record.sight), params.train, checkpoint, engine)
         if trainer.state.resumed:
             print(f"resumed at epoch {trainer.state.epoch + 1}, step {trainer.state.step}", flush=True)
         trainer.run()
-        finish(model, record, trainer)
-        checkpoint.remove()
+        weights = trainer.whole_weights()
+        if ranks.first:
+            finish(model, record, trainer, weights)
+            checkpoint.remove()
+
+
+def compile_seconds() -> float:
+    """Seconds that torch.compile took in this process, for ``train.compile`` or flex; part of the training hours."""
+    dynamo = sys.modules.get("torch._dynamo.utils")
+    return float(dynamo.calculate_time_spent().get("total_wall_time", 0.0)) if dynamo else 0.0
 
 
 def report(model: CtrModel, record: Record, trainer: Trainer) -> dict[str, object]:
@@ -178,6 +208,10 @@ def report(model: CtrModel, record: Record, trainer: Trainer) -> dict[str, objec
         "compute_hours": state.compute / 3600,
         "validation_hours": state.validation / 3600,
         "checkpoint_hours": state.saving / 3600,
+        "gpu_hours": state.hours * trainer.ranks.count if model.device.type == "cuda" else 0.0,
+        "joules": state.joules if trainer.meter.sources else None,
+        "joules_of": trainer.meter.sources,
+        "compile_seconds": compile_seconds(),
         "targets_per_second": state.targets / (state.wait + state.compute),
         "train_targets": int(trainer.work.training.targets.sum()),
         "train_tokens": state.tokens // state.epoch,
@@ -193,5 +227,7 @@ def report(model: CtrModel, record: Record, trainer: Trainer) -> dict[str, objec
         "trained_parameters": sum(p.numel() for p in trained_weights(model).values()),
         "device": torch.cuda.get_device_name() if model.device.type == "cuda" else "cpu",
         "threads": torch.get_num_threads(),
+        "processes": trainer.ranks.count,
+        "engine": trainer.params.engine,
         "resumed": state.resumed,
     }

@@ -7,8 +7,7 @@ from functools import partial
 import numpy as np
 import pytest
 
-from benchmarks import flops, outcome, paradigms
-from benchmarks.flops import Shape, Work
+from benchmarks import outcome, paradigms
 from benchmarks.workloads import SIZES, content_per_interaction, model_of, one_user, shard_of, synthetic_store
 from dti.attention.masks import content_mask_of, listing_of
 from dti.attention.visibility import Sight, view_of
@@ -17,6 +16,8 @@ from dti.model.device import device_of
 from dti.prompts.build import build_row
 from dti.prompts.packing import stream_prompts
 from dti.prompts.unique import build_unique
+from dti.training import flops
+from dti.training.flops import Shape, Work
 
 MICRO = Shape(1, 16, 2, 1, 32)
 N, TEXT = 5, 3

@@ -68,7 +68,7 @@ def test_file_cut_within_a_character(shop):
 
 
 def test_utf8_check_across_chunks(shop, monkeypatch):
-    monkeypatch.setattr("dti.data.tables.CHUNK", 3)
+    monkeypatch.setattr("dti.data.delimited.CHUNK", 3)
     shop.write("items.csv", "item_id,title\ni1,ä€𝄞ä€𝄞\ni2,x\n")
     shop.prepare()
     good = "item_id,title\ni1,ä€𝄞ä€𝄞\ni2,".encode()

@@ -27,10 +27,11 @@ class Project:
         self.folder, self.shelf = folder, shelf
         self.params = yaml.safe_load((root / "params.yaml").read_text())
         self.entry = yaml.safe_load((root / "data/sources.yaml").read_text())["sources"]["ml-1m"]
-        self.entry["archive"] |= {"url": "http://127.0.0.1:9/ml-1m.zip"}
+        self.archive = self.entry["archives"][0]
+        self.archive |= {"url": "http://127.0.0.1:9/ml-1m.zip"}
 
     def pin(self, path: Path) -> None:
-        self.entry["archive"] |= digests(path)
+        self.archive |= digests(path)
 
     def fetch(self, sha256: str | None = None) -> dict[str, object]:
         self.params["data"] |= {"name": "ml-1m", "sha256": sha256}
@@ -70,6 +71,7 @@ def test_the_pinned_archive_is_official(project):
         "sha256": digests(project.shelf / "ml-1m.zip")["sha256"],
         "official": True,
         "url": "http://127.0.0.1:9/ml-1m.zip",
+        "files": ["ml-1m.zip"],
     }
     assert (project.folder / "data/raw/ml-1m/ml-1m.zip").read_bytes() == (project.shelf / "ml-1m.zip").read_bytes()
 
@@ -88,7 +90,7 @@ def test_another_archive_is_taken_by_its_checksum_and_named_unofficial(project, 
 
 
 def test_both_checksums_make_an_archive_official(project):
-    project.entry["archive"]["md5"] = "0" * 32
+    project.archive["md5"] = "0" * 32
     project.refuses("is not that of the published archive")
 
 
@@ -127,7 +129,7 @@ def test_a_refused_archive_leaves_the_earlier_one(project):
     with pytest.raises(DtiError):
         project.fetch()
     assert sorted(path.name for path in (project.folder / "data/raw").iterdir()) == ["ml-1m"]
-    assert digests(project.folder / "data/raw/ml-1m/ml-1m.zip")["md5"] == project.entry["archive"]["md5"]
+    assert digests(project.folder / "data/raw/ml-1m/ml-1m.zip")["md5"] == project.archive["md5"]
 
 
 class _Breaking(http.server.SimpleHTTPRequestHandler):
@@ -151,7 +153,7 @@ def server(project) -> Iterator[type[_Breaking]]:
     (project.shelf / "ml-1m.zip").unlink()
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as running:
         threading.Thread(target=running.serve_forever, daemon=True).start()
-        project.entry["archive"]["url"] = f"http://127.0.0.1:{running.server_port}/ml-1m.zip"
+        project.archive["url"] = f"http://127.0.0.1:{running.server_port}/ml-1m.zip"
         yield handler
         running.shutdown()
 
@@ -167,10 +169,9 @@ def test_download_that_breaks_off(project, server):
 
 
 def test_pinned_sources_are_well_formed(root):
-    source = load_source("ml-1m", root / "data/sources.yaml")
-    assert source.archive is not None
-    assert source.archive.md5 == "c4d9eecfca2ab87c1945afe126590906"
-    assert load_source("demo", root / "data/sources.yaml").archive is None
+    archive = load_source("ml-1m", root / "data/sources.yaml").archives[0]
+    assert archive.md5 == "c4d9eecfca2ab87c1945afe126590906"
+    assert load_source("demo", root / "data/sources.yaml").archives == []
 
 
 @pytest.mark.parametrize(

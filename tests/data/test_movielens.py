@@ -1,4 +1,6 @@
 import os
+import zipfile
+from pathlib import Path
 
 import polars as pl
 import pytest
@@ -61,6 +63,54 @@ def test_lost_archive(cinema):
     (cinema.raw / "ml-1m.zip").unlink()
     with pytest.raises(DtiError, match="fetch it again"):
         cinema.prepare()
+
+
+def set_of(shop, name, files):
+    shop.name = name
+    with zipfile.ZipFile(shop.raw / f"{name}.zip", "w") as archive:
+        for file, text in files.items():
+            archive.writestr(f"{name}/{file}", text.encode("latin-1" if file.startswith("u.") else "utf-8"))
+
+
+GENRES_100K = "unknown|0\nAction|1\nDrama|2\n\n"
+
+
+def test_100k(cinema):
+    items = "1|Misérables (1995)|01-Jan-1995||http://x|0|1|1\n2|unknown||||1|0|0\n3|Plain (1990)|||http://y|0|0|0\n"
+    files = {"u.data": "7\t1\t5\t20\n7\t2\t3\t10\n", "u.item": items, "u.genre": GENRES_100K}
+    set_of(cinema, "ml-100k", files | {"u.user": "7|24|M|technician|85711\n"})
+    cinema.prepare()
+    rows = cinema.read().select("user_id", "item_id", "label", "rating", "timestamp").rows()
+    assert rows == [("7", "2", 0, 3.0, 10), ("7", "1", 1, 5.0, 20)]
+    expected = [("1", "Misérables (1995)", "Action Drama"), ("2", "unknown", "unknown"), ("3", "Plain (1990)", "")]
+    assert cinema.read("items").rows() == expected
+    assert cinema.read("users").rows() == [("7", "24", "male", "technician")]
+
+
+@pytest.mark.parametrize("name", ["ml-25m", "ml-32m"])
+def test_csv_sets(cinema, name):
+    movies = 'movieId,title,genres\n1,"Misérables, Les (1995)",Drama|Musical\n2,Nothing,(no genres listed)\n'
+    ratings = "userId,movieId,rating,timestamp\n7,1,3.5,20\n7,2,0.5,10\n"
+    set_of(cinema, name, {"ratings.csv": ratings, "movies.csv": movies})
+    cinema.prepare()
+    assert cinema.read().select("item_id", "label", "rating").rows() == [("2", 0, 0.5), ("1", 1, 3.5)]
+    expected = [("1", "Misérables, Les (1995)", "Drama Musical"), ("2", "Nothing", "")]
+    assert cinema.read("items").rows() == expected
+    assert not (cinema.interim / "users.parquet").exists()
+    set_of(cinema, name, {"ratings.csv": ratings + "8,1,5.5,1\n", "movies.csv": movies})
+    with pytest.raises(DtiError, match="ratings.csv, row 4, column rating: '5.5', but must be a rating from 0.5 to 5"):
+        cinema.prepare()
+
+
+@pytest.mark.skipif("DTI_ARCHIVES" not in os.environ, reason="needs ml-100k.zip in the folder DTI_ARCHIVES")
+def test_counts_of_the_real_100k(cinema):
+    cinema.name = "ml-100k"
+    (cinema.raw / "ml-100k.zip").write_bytes((Path(os.environ["DTI_ARCHIVES"]) / "ml-100k.zip").read_bytes())
+    report = cinema.prepare(min_context=5, split="time")
+    assert (report["interactions"], report["users"], report["items"]) == (100_000, 943, 1_682)
+    assert report["label_rate"] == 0.55375
+    assert report["splits"] == {"train": 76_228, "valid": 9_528, "test": 9_529, "context": 4_715}
+    assert cinema.read("items")["genres"].to_list()[0] == "Animation Children's Comedy"
 
 
 @pytest.mark.skipif("DTI_ARCHIVES" not in os.environ, reason="needs ml-1m.zip in the folder DTI_ARCHIVES")

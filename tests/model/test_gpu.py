@@ -91,3 +91,15 @@ def test_activations_computed_again_give_the_same_gradients(ctr_model, store):
         model(row).sum().backward()
         results.append([p.grad for p in model.parameters() if p.grad is not None])
     torch.testing.assert_close(results[1], results[0], atol=1e-5, rtol=1e-4)
+
+
+def test_compiled_layers_give_the_same_logits_and_gradients(ctr_model, store):
+    results = []
+    for compiled in (False, True):
+        model, row = prepared(ctr_model, store, "isolated", "blocks", device_of("cuda"))
+        if compiled:
+            model.compile_layers()
+        logits = model(row)
+        logits.sum().backward()
+        results.append([logits.detach(), *(p.grad for p in model.parameters() if p.grad is not None)])
+    torch.testing.assert_close(results[1], results[0], atol=1e-4, rtol=1e-3)

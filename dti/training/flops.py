@@ -10,7 +10,7 @@ Users are taken to have n interactions before each prompt; profiles are left out
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, Self
 
 from dti.attention.visibility import Sight, view_of
 from dti.prompts.row import Row
@@ -29,6 +29,18 @@ class Shape:
     kv_heads: int
     ffn: int
     vocabulary: int | None = None
+
+    @classmethod
+    def of(cls, config: Any) -> Self:
+        """The shape that a Hugging Face configuration names."""
+        return cls(
+            config.num_hidden_layers,
+            config.hidden_size,
+            config.num_attention_heads,
+            getattr(config, "num_key_value_heads", None) or config.num_attention_heads,
+            config.intermediate_size,
+            config.vocab_size,
+        )
 
     @property
     def weights(self) -> int:

@@ -1,0 +1,53 @@
+"""`python -m dti plan`: what training on data/packed would cost, for these parameters and other ways to train."""
+
+import argparse
+from pathlib import Path
+
+from dti.errors import DtiError
+from dti.files import read_json
+from dti.params import load_params
+from dti.prompts.store import Store
+from dti.training.plan import Cost, Planner, table, ways
+
+NEAR = 0.25
+"""A prediction this far from the run, at most, is a good one."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add ``--steps`` and ``--check``."""
+    parser.add_argument("--steps", type=int, default=20, help="steps to time (default 20)")
+    parser.add_argument("--check", action="store_true", help="compare with the last run, reports/train.json")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Measure, and print the plan, or how near it comes to the last run.
+
+    Raises:
+        DtiError: there is no packed data; with ``--check``: no run of these parameters, or one that took otherwise.
+    """
+    if arguments.steps < 1:
+        raise DtiError("--steps must be at least 1")
+    params, store = load_params(), Store.open(Path("data/packed"))
+    if store.meta.counts.train == 0:
+        raise DtiError(f"{store.folder}: no training targets; lower data.min_context or give more data")
+    planner = Planner(store, params, arguments.steps)
+    if arguments.check:
+        check(planner.cost(ways(params, store.meta.k)[0], []), store)
+    else:
+        print(table(planner.costs(), params))
+
+
+def check(cost: Cost, store: Store) -> None:
+    """Compare with the run that reports/train.json tells of.
+
+    Raises:
+        DtiError: there is none on this data, or it took more or less by a quarter.
+    """
+    report = read_json(Path("reports/train.json"))
+    if report["train_targets"] != store.meta.counts.train:
+        raise DtiError("reports/train.json is of a run on other data; run `dvc repro`")
+    hours, actual = cost.hours * report["epochs"], report["training_hours"]
+    off = hours / actual - 1
+    print(f"predicted {hours:.4f} h for {report['epochs']} epochs, took {actual:.4f} h: off by {off:+.1%}")
+    if abs(off) > NEAR:
+        raise DtiError(f"off by more than {NEAR:.0%}: were other parameters, another machine or other work in play?")

@@ -1,0 +1,199 @@
+"""What training would cost, before it is done: tokens, FLOPs, hours and memory of each way to train on a store.
+
+The parameters' own way is measured on whole steps:
+
+    hours = epochs x targets x median(seconds of a step / its targets) / 3600
+
+Another way is measured on single passes, a few, and extrapolated to its steps by the cost model (flops.py):
+
+    hours = epochs x targets x FLOPs of a target x median(seconds of a pass / its FLOPs) / 3600
+
+A way that cannot be run without long preparation is not measured: it takes the rate, FLOP/s, of the way most like it.
+Tokens and FLOPs of a target are counted from the rows of some steps.
+
+    memory = weights + 16 bytes x trained weights + kept states + 2 x what the first pass keeps for its backward pass
+
+The 16 bytes are gradient, AdamW's two moments and the best value so far. The 2 is a rule: the backward pass has tensors
+of its own (a CPU took 1.6 and 1.8 times what was kept). The interpreter and its libraries, half a GiB, come on top.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from statistics import median
+from typing import Literal
+
+import torch
+
+from dti.model.ctr import CtrModel
+from dti.params import Attention, Params
+from dti.prompts.batching import epoch_steps, passes, rows
+from dti.prompts.packing import Prompts, stream_prompts, training_prompts
+from dti.prompts.store import Store, Targets
+from dti.training.checkpoint import trained_weights
+from dti.training.flops import Shape, Work, counted
+from dti.training.probe import kept_bytes, timed_step
+from dti.training.run import model_of, record_of, sight_of
+from dti.training.schedule import optimiser_of
+
+How = Literal["measured", "extrapolated", "not measured"]
+COUNTED = 4
+"""Steps whose tokens and FLOPs are counted."""
+PASSES = 3
+"""Passes that are timed of a way other than the parameters' own, behind one that warms up."""
+
+
+@dataclass(frozen=True)
+class Way:
+    """A way to train: how prompts are cut, and how the model reads them."""
+
+    name: str
+    k: Targets
+    attention: Attention
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a way would cost.
+
+    Attributes:
+        tokens, flops: of an epoch.
+        rate: FLOP/s.
+        hours: of an epoch.
+        memory: bytes.
+        how: whether the hours were measured.
+    """
+
+    way: Way
+    tokens: float
+    flops: float
+    rate: float
+    hours: float
+    memory: int
+    how: How
+
+
+def ways(params: Params, k: Targets) -> list[Way]:
+    """The parameters' own way, and those that it could be compared with."""
+    plain = {"slopes": "fixed", "leakage": "none", "content": "trained", "layout": "stream"}
+    window = plain | {"policy": "window", "probe_position": "alibi", "context": "all"}
+    isolated = plain | {"policy": "isolated", "probe_position": "local", "context": "label"}
+
+    def way(name: str, k: Targets, values: dict[str, str]) -> Way:
+        return Way(name, k, params.attention.model_copy(update=values))
+
+    streams: list[Targets] = [k, "all"] if k not in (1, "all") else ["all"]
+    found = [Way("these parameters", k, params.attention)]
+    found.append(way("sliding window", 1, window | {"probe_position": "rope"}))
+    found += [way("window stream", size, window) for size in streams]
+    found.append(way("isolated stream", "all", isolated))
+    found.append(way("isolated unique", "all", isolated | {"layout": "unique"}))
+    if params.model.tuning == "lora":
+        found.append(way("frozen content", "all", isolated | {"layout": "unique", "content": "frozen"}))
+    return found
+
+
+class Planner:
+    """Measures ways on one model, whose weights stay what they are.
+
+    Args:
+        store: the packed data.
+        params: the parameters; ``train.processes`` is left out of account.
+        steps: how many steps of the parameters' own way are timed.
+    """
+
+    def __init__(self, store: Store, params: Params, steps: int) -> None:
+        self.store, self.params, self.steps = store, params, steps
+        self.model: CtrModel = model_of(store, params, record_of(store, params)).train()
+        self.shape = Shape.of(self.model.stock.config)
+        still = params.train.model_copy(update={"learning_rate": 1e-12})
+        self.optimiser = optimiser_of(trained_weights(self.model).values(), still)
+
+    def costs(self) -> list[Cost]:
+        """All ways, the parameters' own first."""
+        found: list[Cost] = []
+        for way in ways(self.params, self.store.meta.k):
+            found.append(self.cost(way, found))
+        return found
+
+    def cost(self, way: Way, earlier: Sequence[Cost]) -> Cost:
+        """One way; ``earlier`` ones lend their rate where it cannot be measured."""
+        self.model.sight, self.model.layout = sight_of(way.attention, self.store.meta.n), way.attention.layout
+        targets = self.store.meta.counts.train
+        work, counted_targets = self._counted(way)
+        tokens, flops = (total * targets / counted_targets for total in (work.tokens, self._flops(work)))
+        if way.attention.content == "frozen" and self.model.states is None:
+            rate = earlier[-1].rate
+            return Cost(way, tokens, flops, rate, flops / rate / 3600, earlier[-1].memory, "not measured")
+        seconds, how = self._seconds(way, flops / targets)
+        hours = targets * seconds / 3600
+        return Cost(way, tokens, flops, flops / hours / 3600, hours, self._memory(way), how)
+
+    def _seconds(self, way: Way, flops: float) -> tuple[float, How]:
+        """Seconds that a target takes, of ``flops`` FLOPs on average."""
+        if way.attention == self.params.attention and way.k == self.store.meta.k:
+            taken = [self._timed(step) for step in islice(self._steps(way), self.steps + 1)][1:]
+            return median(seconds / targets for seconds, targets, _ in taken), "measured"
+        parts = (self._first_pass(way, step) for step in self._steps(way))
+        taken = [self._timed(part) for part in islice(parts, PASSES + 1)][1:]
+        return flops * median(seconds / done for seconds, _, done in taken), "extrapolated"
+
+    def _timed(self, prompts: Prompts) -> tuple[float, int, float]:
+        """Seconds, targets and FLOPs of a step of these prompts."""
+        batch, seconds = timed_step(self.model, self.optimiser, self.store, prompts, self.params.train)
+        work = sum((counted(row, self.model.sight) for row in batch), Work(0, 0))
+        return seconds, int(prompts.targets.sum()), self._flops(work)
+
+    def _counted(self, way: Way) -> tuple[Work, int]:
+        """The work of some steps, and their targets."""
+        work, targets = Work(0, 0), 0
+        for step in islice(self._steps(way), COUNTED):
+            for row in rows(self.store, step, self.params.train.tokens_per_pass, way.attention.layout):
+                work += counted(row, self.model.sight)
+            targets += int(step.targets.sum())
+        return work, targets
+
+    def _flops(self, work: Work) -> float:
+        return work.flops(self.shape, self.params.model.tuning)
+
+    def _memory(self, way: Way) -> int:
+        """Bytes, by the module's formula."""
+        trained = sum(p.numel() for p in trained_weights(self.model).values())
+        held = sum(p.numel() * p.element_size() for p in self.model.parameters())
+        states = self.model.states.shape.bytes if way.attention.content == "frozen" and self.model.states else 0
+        first = self._first_pass(way, next(self._steps(way)))
+        row = next(rows(self.store, first, self.params.train.tokens_per_pass, way.attention.layout))
+        return held + 16 * trained + states + 2 * kept_bytes(self.model, row, self.params.train.precision)
+
+    def _steps(self, way: Way) -> Iterator[Prompts]:
+        """Steps as training makes them, epoch after epoch."""
+        own = way.k == self.store.meta.k
+        prompts = training_prompts(self.store) if own else stream_prompts(self.store, "train", way.k)
+        train, epoch = self.params.train, 0
+        while True:
+            yield from epoch_steps(self.store, prompts, train.targets_per_step, (train.seed, epoch))
+            epoch += 1
+
+    def _first_pass(self, way: Way, step: Prompts) -> Prompts:
+        return passes(self.store, step, self.params.train.tokens_per_pass, way.attention.layout)[0]
+
+
+def table(costs: Sequence[Cost], params: Params) -> str:
+    """The plan as text: sums over all epochs."""
+    epochs, processes = params.train.epochs, params.train.processes
+    lines = [
+        f"{'way':<18}{'k':>5}{'tokens':>16}{'TFLOP':>12}{'GFLOP/s':>9}{'hours':>10}{'GiB':>7}  hours are",
+    ]
+    for cost in costs:
+        lines.append(
+            f"{cost.way.name:<18}{cost.way.k:>5}{epochs * cost.tokens:>16,.0f}{epochs * cost.flops / 1e12:>12,.2f}"
+            f"{cost.rate / 1e9:>9,.1f}{epochs * cost.hours:>10.4f}{cost.memory / 2**30:>7.2f}  {cost.how}"
+        )
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
+    lines.append(
+        f"{epochs} epochs (train.epochs; patience may end them earlier), {device}, {torch.get_num_threads()} threads, "
+        "training alone: validation and checkpoints come on top"
+    )
+    if processes > 1:
+        lines.append(f"for one process; {processes} take at best 1/{processes} of the hours")
+    return "\n".join(lines)
