@@ -8,7 +8,7 @@ from dti.files import sha256_of
 from dti.params import flatten
 from dti.progress import clock
 from dti.prompts.store import Store
-from dti.report import against, card, cost, figures, models, parity, slices
+from dti.report import against, card, cost, figures, models, parity, rivals, slices
 from dti.report.comparing import Bootstrap
 from dti.report.document import Block, Document, Fact, Section, Table, Words, cells
 from dti.report.models import Quality
@@ -21,12 +21,15 @@ SOURCES = ("demo", "amazon", "table")
 SAME = 1e-9  # the metrics of record and those of the scores differ by rounding alone
 
 
-def build(root: Path, samples: int, other: Path | None = None, name: str = "the other run") -> Document:
+def build(
+    root: Path, samples: int, other: Path | None = None, name: str = "the other run", classic: bool = False
+) -> Document:
     """The report on the run in ``root``.
 
     Args:
         samples: draws of users behind intervals.
         other: the folder of a run to compare with, which ``name`` names.
+        classic: whether to show what `make baselines` left, too.
 
     Raises:
         DtiError: a file is missing or damaged, or files of several runs lie in one folder.
@@ -45,6 +48,7 @@ def build(root: Path, samples: int, other: Path | None = None, name: str = "the 
         sections=[
             Section("limits", "Read this first", [Words([*_limits(run, targets), *models.wins(found)], listed=True)]),
             *tested,
+            *([rivals.section(run)] if classic else []),
             *beside,
             figures.section(run, len(targets) if targets else 0, targets.users if targets else 0),
             cost.section(run),

@@ -21,8 +21,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FOLDER",
         help=f"say what differs from the run whose reports/ and data/scores/ lie here, or from the {CHAMPION}",
     )
+    parser.add_argument("--rivals", action="store_true", help="show what `make baselines` left, too")
     parser.add_argument(
-        "--to", type=Path, metavar="DIR", help="default: reports/, or with --against report/ in DTI_HOME"
+        "--to", type=Path, metavar="DIR", help="default: reports/, or with --against or --rivals report/ in DTI_HOME"
     )
 
 
@@ -37,9 +38,9 @@ def run(arguments: argparse.Namespace) -> None:
 
     params = load_params()
     other = folder_of(arguments.against, params) if arguments.against else None
-    target = arguments.to or (home() / "report" if other else Path("reports"))
+    target = arguments.to or (home() / "report" if other or arguments.rivals else Path("reports"))
     name = "the champion" if arguments.against == CHAMPION else f"`{other.name}`" if other else ""
-    for path in write(build(Path(), params.evaluate.bootstrap, other, name), target):
+    for path in write(build(Path(), params.evaluate.bootstrap, other, name, arguments.rivals), target):
         print(path)
 
 
