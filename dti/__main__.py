@@ -11,6 +11,10 @@ COMMANDS = {
     "apply": ("dti.apply", "bring a run of the UI into this folder: parameters, dvc.lock, reports, outputs"),
     "check": ("dti.check", "say what section table of params.yaml makes of a file, and what is wrong with it"),
     "doctor": ("dti.doctor", "check that the pipeline can run here; --fix repairs what it can"),
+    "parameters": (
+        "dti.parameters",
+        "print every parameter with its bounds and help; --write updates docs/parameters.md",
+    ),
     "parity": (
         "dti.parity",
         "print the trained adapter's parity gap, streams against serving prompts, for each k",
@@ -19,6 +23,10 @@ COMMANDS = {
     "preview": ("dti.preview", "show packed prompts of both paradigms, and the tokens and mask of a small one"),
     "promote": ("dti.promote", "make a version champion, if the rule in params.yaml allows it; print the decision"),
     "reproduce": ("dti.reproduce", "rebuild a version from its commit, parameters and data; compare all metrics"),
+    "report": (
+        "dti.report.command",
+        "write the report of the last run, as HTML and Markdown; --against says what differs from another run",
+    ),
     "result": ("dti.result", "print the result table of the last run and where its MLflow run is"),
     "rollback": ("dti.rollback", "make the previous champion champion again"),
     "score": ("dti.score", "score the requests of a file with a registered model or a bundle"),

@@ -374,6 +374,14 @@ class Params(Section):
         return self.pack.templates[self.template_name]
 
 
+def flatten(parameters: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested parameters by their dotted names."""
+    flat: dict[str, Any] = {}
+    for key, value in parameters.items():
+        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return flat
+
+
 def _sentence(error: Mapping[str, Any]) -> str:
     place = ".".join(str(part) for part in error["loc"] if not re.match(r"constrained-|literal\[|int$", str(part)))
     if error["type"] == "extra_forbidden":

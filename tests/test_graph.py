@@ -71,7 +71,7 @@ def covers(dep, file):
 
 
 def test_all_stages_are_there():
-    assert list(STAGES) == ["prepare", "pack", "train", "evaluate", "track", "fetch", "table"]
+    assert list(STAGES) == ["prepare", "pack", "train", "evaluate", "report", "track", "fetch", "table"]
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -110,6 +110,7 @@ def test_arrows_run_one_way():
         "serving": {"attention", "model", "prompts"},
         "registry": {"evaluation", "serving"},
         "sweep": {"evaluation"},
+        "report": {"evaluation", "prompts"},
     }
     for room, others in allowed.items():
         for file in (ROOT / "dti" / room).glob("*.py"):

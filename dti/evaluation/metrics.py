@@ -119,21 +119,37 @@ def _ranks(negatives: Array, positives: Array) -> tuple[NDArray[np.intp], NDArra
 
 def gauc(label: Array, score: Array, user: Array) -> float | None:
     """Mean AUC of the users with both labels, weighted by their targets; None where there is no such user."""
-    if not _both(label):
-        return None
+    value, weight = _user_aucs(label, score, user)
+    return float(np.average(value, weights=weight)) if weight.any() else None
+
+
+def gauc_draws(label: Array, score: Array, user: Array, samples: int, seed: int) -> NDArray[np.float64]:
+    """gAUC of the same draws of users as ``auc_draws`` makes; NaN where no drawn user has both labels."""
+    value, weight = _user_aucs(label, score, user)
+    rng = np.random.default_rng(seed)
+    draws = np.full(samples, np.nan)
+    for place in range(samples if weight.size else 0):
+        times = np.bincount(rng.integers(weight.size, size=weight.size), minlength=weight.size) * weight
+        if times.any():
+            draws[place] = np.average(value, weights=times)
+    return draws
+
+
+def _user_aucs(label: Array, score: Array, user: Array) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Each user's AUC and weight, both (U,): the number of targets, or 0 (and AUC 0) without both labels."""
     _, user = np.unique(user, return_inverse=True)
     _, rank = np.unique(score, return_inverse=True)
-    key = user.astype(np.int64) * (int(rank.max()) + 1) + rank
+    users = int(user.max(initial=-1)) + 1
+    key = user.astype(np.int64) * (int(rank.max(initial=0)) + 1) + rank
     positive = label == 1
-    users = int(user.max()) + 1
     negatives_of = np.bincount(user[~positive], minlength=users)
     below, up_to = _ranks(np.sort(key[~positive]), key[positive])
     first = (np.cumsum(negatives_of) - negatives_of)[user[positive]]
     wins = np.bincount(user[positive], weights=(below + up_to) / 2 - first, minlength=users)
     targets = np.bincount(user, minlength=users)
     pairs = negatives_of * (targets - negatives_of)
-    both = pairs > 0
-    return float(np.average(wins[both] / pairs[both], weights=targets[both])) if both.any() else None
+    value = np.divide(wins, pairs, out=np.zeros(users), where=pairs > 0)
+    return value, np.where(pairs > 0, targets, 0).astype(np.float64)
 
 
 def log_loss(label: Array, score: Array) -> float | None:

@@ -45,9 +45,8 @@ def _columns(store: Store, prompts: Prompts, score: np.ndarray) -> ScoredSplit:
     for number, shard in enumerate(store.shards):
         here = prompts.take(np.flatnonzero(prompts.shard == number))
         place = ranges(here.target_start, here.targets)
-        before = shard.timestamp[np.maximum(place - 1, 0)]
         columns = {name: getattr(shard, name)[place] for name in ("user", "item", "label", "timestamp")}
-        columns["strict"] = (shard.order[place] > 0) & (before < shard.timestamp[place])
+        columns["strict"] = shard.strict(place)
         if shard.probability is not None:
             columns["probability"] = shard.probability[place]
         for name, values in columns.items():

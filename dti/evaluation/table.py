@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from dti.evaluation.numbers import number, with_interval
 from dti.progress import clock
 
 SCORES = ("", "AUC [95 %, by user]", "log loss", "gAUC", "F1", "ECE")
@@ -32,10 +33,6 @@ def result_table(metrics: Mapping[str, Any], run_place: str | None = None) -> st
     return "\n\n".join([*blocks, *([run_place] if run_place else [])])
 
 
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4f}"
-
-
 def _named(row: str, metrics: Mapping[str, Any]) -> str:
     """A row's name; the model's says how its backbone was quantised, which no other number of the table shows."""
     weights = metrics.get("backbone_weights", "float32")
@@ -46,10 +43,10 @@ def _scores(metrics: Mapping[str, Any]) -> list[Sequence[str]]:
     rows: list[Sequence[str]] = [SCORES]
     for name, keys in KEYS.items():
         if keys[0] in metrics:
-            rows.append([_named(name, metrics), *(_number(metrics[key]) for key in keys)])
+            rows.append([_named(name, metrics), *(number(metrics[key]) for key in keys)])
     if metrics["auc_low"] is not None:
         model = list(rows[1])
-        model[1] += f" [{_number(metrics['auc_low'])}, {_number(metrics['auc_high'])}]"
+        model[1] = with_interval(metrics["auc"], metrics["auc_low"], metrics["auc_high"])
         rows[1] = model
     return rows
 
@@ -58,7 +55,7 @@ def _facts(metrics: Mapping[str, Any]) -> list[Sequence[str]]:
     hours, rate = metrics["training_hours"], metrics["targets_per_second"]
     facts = [
         ("test targets", f"{metrics['test_targets']:,}"),
-        ("  AUC of those strictly later than their predecessor", _number(metrics["auc_strict"])),
+        ("  AUC of those strictly later than their predecessor", number(metrics["auc_strict"])),
         ("training time", f"{clock(hours * 3600)} ({hours:.4f} h)"),
         ("training targets", f"{metrics['train_targets']:,} x {metrics['epochs']} epochs ({rate:,.0f} targets/s)"),
         ("training tokens", f"{metrics['train_tokens']:,} an epoch"),

@@ -148,6 +148,11 @@ class Shard:
     def __len__(self) -> int:
         return len(self.user)
 
+    def strict(self, rows: Ints) -> NDArray[np.bool_]:
+        """Whether the interactions at ``rows`` are strictly later than the one before them in their user's history."""
+        before = self.timestamp[np.maximum(rows - 1, 0)]
+        return (self.order[rows] > 0) & (before < self.timestamp[rows])
+
     @classmethod
     def read(cls, path: Path) -> Self:
         """Map a shard file.

@@ -22,6 +22,7 @@ CODE = ("dti", "dvc.yaml")
 ADAPTER = Path("models/adapter")
 PIPELINE = ("params.yaml", "dvc.yaml", "dvc.lock")
 """What made a run, beside code and data: its parameters, its stages and their hashes."""
+NO_RESULTS = ("dti/", "reports/report.")
 
 
 @dataclass(frozen=True)
@@ -88,13 +89,15 @@ def read_record(root: Path, params: Params) -> Record:
 
 
 def result_key(root: Path) -> str:
-    """One digest over all results that the track stage depends on, as dvc.yaml lists them (code does not count).
+    """One digest over all results that the track stage depends on, as dvc.yaml lists them.
+
+    Code does not count, nor does the report, which only shows the results.
 
     Raises:
         DtiError: one of them is missing.
     """
     stage = yaml.safe_load((root / "dvc.yaml").read_text())["stages"]["track"]
-    results = [root / path for path in stage["deps"] if not path.startswith("dti/")]
+    results = [root / path for path in stage["deps"] if not path.startswith(NO_RESULTS)]
     missing = [path for path in results if not path.exists()]
     if missing:
         raise DtiError(f"{missing[0]}: not found; run `dvc repro`")

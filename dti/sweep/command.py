@@ -96,13 +96,14 @@ def _finish(sweep: Sweep, outcome: Outcome) -> None:
 
 
 def _tabulate(sweep: Sweep) -> None:
-    from dti.sweep import compare, plot, table  # scikit-learn and matplotlib take seconds; --list need not wait
+    from dti.evaluation.scores import SAMPLES  # scikit-learn and matplotlib take seconds; --list need not wait
+    from dti.sweep import compare, plot, table
 
     rows = compare.compare(sweep.grid, sweep.cells, sweep.results)
     if not rows:
         print(f"no cell has a result in {sweep.results} yet")
         return
-    text, note = table.markdown(rows), table.caption(sweep.grid.baseline, compare.SAMPLES)
+    text, note = table.markdown(rows), table.caption(sweep.grid.baseline, SAMPLES)
     table.write_csv(sweep.results / "table.csv", rows)
     table.write_markdown(sweep.results / "table.md", text, note)
     plot.write_plot(sweep.results / "plot.png", rows)

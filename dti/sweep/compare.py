@@ -6,18 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
 from dti.errors import DtiError
 from dti.evaluation import metrics as m
+from dti.evaluation.scores import SAMPLES, Draws, Scores
 from dti.sweep.grid import Cell, Grid, without
 from dti.sweep.results import place_of, read_result
-
-SAMPLES = 1000
-BOOTSTRAP_SEED = 0
-
-Draws = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -67,29 +61,12 @@ class Scored:
     draws: Draws
 
 
-@dataclass(frozen=True)
-class _Test:
-    """The scores file of a cell."""
-
-    path: Path
-    user: NDArray[Any]
-    label: NDArray[Any]
-    score: NDArray[np.float64]
-
-    @classmethod
-    def read(cls, path: Path) -> "_Test":
-        try:
-            table = pq.read_table(path, columns=["user_id", "label", "score"])
-        except (OSError, ValueError) as error:
-            raise DtiError(f"{path}: no table of test scores ({error}); remove it and run the sweep again") from None
-        return cls(path, *(table[name].to_numpy() for name in ("user_id", "label", "score")))
-
-    def refuse_other(self, first: "_Test") -> None:
-        if not (np.array_equal(self.user, first.user) and np.array_equal(self.label, first.label)):
-            raise DtiError(
-                f"{self.path} and {first.path} score other test targets (users and labels in order), so they cannot "
-                "be compared; put cells with other data parameters into a grid of their own"
-            )
+def _refuse_other(test: Scores, first: Scores) -> None:
+    if not test.has_targets_of(first):
+        raise DtiError(
+            f"{test.path} and {first.path} score other test targets (users, items and labels in order), so they "
+            "cannot be compared; put cells with other data parameters into a grid of their own"
+        )
 
 
 def compare(grid: Grid, cells: Sequence[Cell], results: Path, samples: int = SAMPLES) -> list[Row]:
@@ -116,16 +93,15 @@ def _baseline(grid: Grid, cells: Sequence[Cell]) -> str | None:
 
 def _scored(cells: Sequence[Cell], results: Path, samples: int) -> list[Scored]:
     scored: list[Scored] = []
-    first: _Test | None = None
+    first: Scores | None = None
     for cell in cells:
         place = place_of(results, cell)
         if not place.done:
             continue
-        report, test = read_result(place, cell), _Test.read(place.scores)
+        report, test = read_result(place, cell), Scores.read(place.scores)
         first = first or test
-        test.refuse_other(first)
-        draws = m.auc_draws(test.label, test.score, test.user, samples, BOOTSTRAP_SEED)
-        scored.append(Scored(cell, report, m.auc(test.label, test.score), draws))
+        _refuse_other(test, first)
+        scored.append(Scored(cell, report, test.auc(), test.draws(samples)))
     return scored
 
 

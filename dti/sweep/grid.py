@@ -18,7 +18,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from dti.errors import DtiError
-from dti.params import parse_params
+from dti.params import flatten, parse_params
 
 SEED = "train.seed"
 SLUG = 120  # characters of a file name, at most
@@ -78,14 +78,6 @@ class Cell:
         """The name as a file name."""
         slug = re.sub(r"[^a-z0-9._=-]+", "-", self.name.lower()).lstrip(".-")
         return slug if len(slug) <= SLUG else f"{slug[: SLUG - 9]}-{sha256(self.name.encode()).hexdigest()[:8]}"
-
-
-def flatten(parameters: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested parameters by their dotted names."""
-    flat: dict[str, Any] = {}
-    for key, value in parameters.items():
-        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
-    return flat
 
 
 def filled(parameters: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,8 @@ from typing import Any
 from dti import git
 from dti.errors import DtiError
 from dti.files import atomic_file, read_json, write_json
-from dti.sweep.grid import Cell, Grid, flatten
+from dti.params import flatten
+from dti.sweep.grid import Cell, Grid
 from dti.workspace import SOURCES
 
 REPORTS = ("metrics", "train", "parity")

@@ -5,33 +5,22 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from dti.evaluation.numbers import number, with_interval
 from dti.files import atomic_file
 from dti.sweep.compare import COLUMNS, Row
-
-
-def _number(value: float | None, form: str = ".4f") -> str:
-    return "-" if value is None else format(value, form)
-
-
-def _with_interval(value: float | None, low: float | None, high: float | None, form: str) -> str:
-    if value is None:
-        return "-"
-    span = "" if low is None or high is None else f" [{low:{form}}, {high:{form}}]"
-    return f"{value:{form}}{span}"
-
 
 SHOWN: dict[str, Callable[[Row], str]] = {
     "configuration": lambda row: row.configuration,
     "seeds": lambda row: str(row.seeds),
-    "AUC [95 %, by user]": lambda row: _with_interval(row.auc, row.auc_low, row.auc_high, ".4f"),
-    "sd of seeds": lambda row: _number(row.auc_sd),
-    "difference [95 %]": lambda row: _with_interval(row.difference, row.difference_low, row.difference_high, "+.4f"),
-    "log loss": lambda row: _number(row.log_loss),
-    "valid AUC": lambda row: _number(row.valid_auc),
-    "hours": lambda row: _number(row.training_hours, ".3g"),
-    "targets/s": lambda row: _number(row.targets_per_second, ",.0f"),
-    "tokens/target": lambda row: _number(row.tokens_per_target, ".1f"),
-    "parity gap": lambda row: _number(row.parity_gap, ".1e"),
+    "AUC [95 %, by user]": lambda row: with_interval(row.auc, row.auc_low, row.auc_high, ".4f"),
+    "sd of seeds": lambda row: number(row.auc_sd),
+    "difference [95 %]": lambda row: with_interval(row.difference, row.difference_low, row.difference_high, "+.4f"),
+    "log loss": lambda row: number(row.log_loss),
+    "valid AUC": lambda row: number(row.valid_auc),
+    "hours": lambda row: number(row.training_hours, ".3g"),
+    "targets/s": lambda row: number(row.targets_per_second, ",.0f"),
+    "tokens/target": lambda row: number(row.tokens_per_target, ".1f"),
+    "parity gap": lambda row: number(row.parity_gap, ".1e"),
 }
 """Columns of the Markdown table and of the terminal."""
 

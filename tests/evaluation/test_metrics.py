@@ -149,3 +149,19 @@ def test_scores_that_are_no_probabilities_are_refused(wrong: float) -> None:
     zero = np.zeros(3, np.int64)
     with pytest.raises(DtiError, match=r"1 of 3 scores are no probabilities.*train\.learning_rate"):
         m.ScoredSplit(zero, zero, zero, np.array([0.5, wrong, 0.5]), zero, zero > 0)
+
+
+def test_draws_of_gauc_take_the_same_users_as_those_of_auc() -> None:
+    rng = np.random.default_rng(3)
+    user, label = rng.integers(9, size=300), rng.integers(2, size=300)
+    score = np.round(rng.random(300), 2)
+    label[user == 4] = 1  # no AUC of its own: weighs nothing
+    found = m.gauc_draws(label, score, user, 20, seed=5)
+    draw = np.random.default_rng(5)
+    for value in found:
+        drawn = draw.integers(9, size=9)
+        rows = np.concatenate([np.flatnonzero(user == one) for one in drawn])
+        copies = np.concatenate([np.full((user == one).sum(), place) for place, one in enumerate(drawn)])
+        assert value == pytest.approx(m.gauc(label[rows], score[rows], copies))
+    assert np.isnan(m.gauc_draws(np.ones(4), np.ones(4), np.arange(4), 2, 0)).all()
+    assert m.gauc_draws(np.empty(0), np.empty(0), np.empty(0), 2, 0).shape == (2,)

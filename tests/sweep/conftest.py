@@ -53,7 +53,8 @@ def _outputs(folder: Path, seed: int = 0, users: int = 12) -> None:
     label = who.integers(2, size=user.size).astype(np.int8)
     score = np.round(np.clip(0.5 + 0.2 * (label - 0.5) + rng.normal(0, 0.2, user.size), 0, 1), 2)
     (folder / "data/scores").mkdir(parents=True, exist_ok=True)
-    table = pa.table({"user_id": [f"u{u}" for u in user], "label": label, "score": score})
+    ids = {"user_id": [f"u{u}" for u in user], "item_id": [f"i{row % 7}" for row in range(user.size)]}
+    table = pa.table(ids | {"label": label, "score": score})
     pq.write_table(table, folder / "data/scores/test.parquet")
     reports = {
         "metrics": {"auc": 0.5, "log_loss": 0.5 + seed / 100, "valid_auc": 0.6},

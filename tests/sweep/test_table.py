@@ -10,8 +10,9 @@ from sklearn.metrics import roc_auc_score
 
 from dti.errors import DtiError
 from dti.evaluation.metrics import auc_draws
+from dti.evaluation.scores import BOOTSTRAP_SEED
 from dti.sweep import table
-from dti.sweep.compare import BOOTSTRAP_SEED, compare
+from dti.sweep.compare import compare
 from dti.sweep.plot import _families, write_plot
 from dti.sweep.results import place_of
 from dti.sweep.runner import run_cells
@@ -95,7 +96,7 @@ def test_other_test_targets_are_refused(sweep, rows):
     with pytest.raises(DtiError, match=r"isolated-k=5-seed=2.parquet and .*window-seed=1.parquet score other test"):
         compare(sweep.grid, sweep.cells, sweep.results, SAMPLES)
     path.write_text("no table")
-    with pytest.raises(DtiError, match="isolated-k=5-seed=2.parquet: no table of test scores"):
+    with pytest.raises(DtiError, match="isolated-k=5-seed=2.parquet: no table of scores"):
         compare(sweep.grid, sweep.cells, sweep.results, SAMPLES)
 
 
