@@ -23,7 +23,7 @@ BEFORE = "before-apply"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the run."""
-    parser.add_argument("run", metavar="RUN", help="the flow run's id, or as much of its beginning as is unique")
+    parser.add_argument("flow_run", metavar="RUN", help="the flow run's id, or as much of its beginning as is unique")
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -32,7 +32,7 @@ def run(arguments: argparse.Namespace) -> None:
     Raises:
         DtiError: see `apply_run`.
     """
-    apply_run(home() / "runs", arguments.run)
+    apply_run(home() / "runs", arguments.flow_run)
 
 
 def apply_run(runs: Path, run: str, root: Path = ROOT) -> None:

@@ -50,7 +50,7 @@ def test_commands_parse(command: str, capsys: pytest.CaptureFixture[str]) -> Non
 
 @pytest.mark.parametrize("command", found("make "))
 def test_targets_of_make_exist(command: str) -> None:
-    targets = [word for word in command.split()[1:] if "=" not in word]
+    targets = [word for word in shlex.split(command)[1:] if "=" not in word]
     rules = re.findall(r"^([\w -]+):", (ROOT / "Makefile").read_text(), re.M)
     missing = set(targets) - {target for rule in rules for target in rule.split()}
     assert not missing

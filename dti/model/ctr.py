@@ -32,7 +32,7 @@ class CtrModel(nn.Module):
     Attributes:
         slopes: each layer's slopes of the bias by distance, where they are learned.
         states: the catalogue's keys and values, which ``content: frozen`` needs before the first forward pass, and
-            which serving gives to other isolated models, too.
+            which serving gives to other isolated models, too (training never reads those).
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class CtrModel(nn.Module):
         the two; the other rows of the head are never computed.
         """
         probes = torch.full((row.target_K.size,), self.tokens.sum)
-        if self.sight.content == "frozen" or self.states is not None:
+        if self.sight.content == "frozen" or (self.states is not None and not self.training):
             return self._logits(self._read_states(row, probes))
         content = torch.from_numpy(row.tokens_S)
         embedded = self._embedded(torch.cat([content, probes]))

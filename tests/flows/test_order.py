@@ -20,8 +20,8 @@ def make(tmp_path):
 @pytest.mark.parametrize("name", ["demo", "ml-1m"])
 def test_the_order_is_that_of_dvc_and_begins_with_the_chosen_source(make, name):
     stages = stages_of(make(data={"name": name}), "track")
-    assert stages == [f"data/dvc.yaml:fetch@{name}", "prepare", "pack", "train", "evaluate", "track"]
-    assert [is_fetch(stage) for stage in stages] == [True] + 5 * [False]
+    assert stages == [f"data/dvc.yaml:fetch@{name}", "prepare", "pack", "train", "evaluate", "report", "track"]
+    assert [is_fetch(stage) for stage in stages] == [True] + 6 * [False]
 
 
 def test_another_graph_gives_another_order(make):

@@ -78,7 +78,7 @@ def test_only_the_net_is_tried_again(monkeypatch, home):
     monkeypatch.setattr(pipeline, "read_result", lambda workspace: workspace.folder.name)
     assert run_pipeline(read_values(ROOT), "run-1") == "run-1"
     assert calls[0] == ("data/dvc.yaml:fetch@demo", 3, RETRY_SECONDS)
-    assert calls[1:] == [(stage, 0, 0) for stage in ("prepare", "pack", "train", "evaluate", "track")]
+    assert calls[1:] == [(stage, 0, 0) for stage in ("prepare", "pack", "train", "evaluate", "report", "track")]
     assert run_stage.retries == 0
     assert run_stage.cache_policy.__class__.__name__ == "_None"
 
