@@ -242,7 +242,10 @@ class Attention(Section):
 class Train(Section):
     epochs: Positive = Field(description="passes over the training targets, at most")
     targets_per_step: Positive = Field(description="targets per optimiser step")
-    tokens_per_pass: int = Field(ge=64, description="content tokens of one forward pass; bounds the memory")
+    tokens_per_pass: int = Field(
+        ge=64,
+        description="content tokens of one forward pass: bounds the memory; the unique layout shares items within a pass",
+    )
     learning_rate: float = Field(gt=0, le=1, description="peak learning rate of AdamW")
     weight_decay: float = Field(ge=0, description="AdamW's weight decay, on matrices only")
     warmup: Fraction = Field(description="share of all steps in which the learning rate rises; then it falls by cosine")
