@@ -244,7 +244,7 @@ class Train(Section):
     targets_per_step: Positive = Field(description="targets per optimiser step")
     tokens_per_pass: int = Field(
         ge=64,
-        description="content tokens of one forward pass: bounds the memory; the unique layout shares items within a pass",
+        description="content tokens of a forward pass: bounds the memory; layout unique shares items within a pass",
     )
     learning_rate: float = Field(gt=0, le=1, description="peak learning rate of AdamW")
     weight_decay: float = Field(ge=0, description="AdamW's weight decay, on matrices only")
