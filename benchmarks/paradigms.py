@@ -49,7 +49,7 @@ from dti.prompts.packing import stream_prompts  # noqa: E402
 from dti.prompts.store import Store  # noqa: E402
 from dti.training.flops import Tuning  # noqa: E402
 
-PASS = {"tiny": 32_768, "135m": 16_384, "1b": 8_192, "8b": 4_096}
+PASS = {"tiny": 32_768, "135m": 8_192, "1b": 8_192, "8b": 4_096}
 """Content tokens of a forward pass, by size; all rows of a run have the same."""
 
 
