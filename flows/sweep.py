@@ -105,7 +105,8 @@ def crown(name: str, winner: Child, children: Sequence[Child], failed: int) -> s
     from dti.registry.nesting import Nested, nest  # MLflow takes seconds to load
 
     nested = [
-        Nested(child.result.run_id, child.cell.name, child.valid_auc, dict(child.cell.changes)) for child in children
+        Nested(child.result.run_id, child.cell.name, child.result.metrics["valid_auc"], dict(child.cell.changes))
+        for child in children
     ]
     parent = nest(name, winner.result.experiment_id, nested, winner.result.run_id, failed)
     return winner.result.link_to(parent)
