@@ -3,7 +3,7 @@
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from dti.errors import DtiError
@@ -57,7 +57,8 @@ def refuse_full_disk(*places: Path) -> None:
 
 def keep(workspace: Path) -> None:
     """Count a workspace as the newest, so that it outlives the next prunings."""
-    os.utime(workspace)
+    with suppress(FileNotFoundError):  # somebody has removed it; what needs it says so
+        os.utime(workspace)
 
 
 def prune(kept: int) -> list[str]:
