@@ -54,7 +54,7 @@ def apply_run(runs: Path, run: str, root: Path = ROOT) -> None:
         params = workspace.folder / "params.yaml"
         load_params(params)
         _keep(root)
-        _set_values(root / "params.yaml", yaml.safe_load(params.read_text()))
+        _set_values(root / "params.yaml", _values_of(params, root / "params.yaml"))
         for name in LOCKS:
             _add_stages(root / name, workspace.folder / name)
         shutil.copytree(workspace.folder / REPORTS, root / REPORTS, dirs_exist_ok=True)
@@ -83,6 +83,13 @@ def _keep(root: Path) -> None:
             shutil.copy2(root / name, before / name)
     if (root / REPORTS).exists():
         shutil.copytree(root / REPORTS, before / REPORTS)
+
+
+def _values_of(run: Path, own: Path) -> dict[str, Any]:
+    """A run's parameters; whether results become versions stays as it is here: every cell of a sweep says no."""
+    values, here = (dict(yaml.safe_load(path.read_text())) for path in (run, own))
+    values["track"] |= {name: value for name, value in here.get("track", {}).items() if name == "register"}
+    return values
 
 
 def _set_values(path: Path, values: Mapping[str, Any]) -> None:

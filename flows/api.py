@@ -111,6 +111,6 @@ class Api:
             when = run["next_scheduled_start_time"]
             if run["state_name"] in ("Scheduled", "Late") and when and datetime.fromisoformat(when) < due:
                 details = {"scheduled_time": when}
-                message = "Waits for the run before it: one training at a time."
+                message = "Waits for the run before it: one at a time."
                 state = {"type": "SCHEDULED", "name": "Queued", "message": message, "state_details": details}
                 self.set_state(run["id"], state)

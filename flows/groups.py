@@ -19,5 +19,7 @@ class Group:
 GROUPS = {
     # One GPU, one training.
     "training": Group(1, {"train": "flows/train.py:train", "sweep": "flows/sweep.py:sweep"}),
+    # One decision on aliases after the other; none waits for a training.
+    "release": Group(1, {"promote": "flows/promote.py:promote", "rollback": "flows/rollback.py:rollback"}),
     "others": Group(None, {"apply": "flows/apply.py:apply"}),
 }

@@ -3,14 +3,19 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from prefect import get_run_logger
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
 from dti.errors import DtiError
 from dti.evaluation.table import KEYS, SCORES, result_table
 from dti.files import read_json
 from dti.workspace import Workspace
+
+if TYPE_CHECKING:
+    from dti.registry.champion import Champion
 
 LINK = re.compile(r"(?P<server>http\S+)/#/experiments/(?P<experiment>\w+)/runs/(?P<run>\w+)")
 """How a run in MLflow is found in a browser; the stage `track` says it."""
@@ -24,12 +29,14 @@ class Result:
         metrics: reports/metrics.json.
         run_id: its MLflow run, in experiment ``experiment_id``.
         link: where that is in MLflow's UI.
+        folder: its workspace, as long as it is not pruned.
     """
 
     metrics: Mapping[str, Any]
     run_id: str
     experiment_id: str
     link: str
+    folder: Path
 
     def link_to(self, run_id: str) -> str:
         """Where another run of the same experiment is."""
@@ -46,17 +53,22 @@ def read_result(workspace: Workspace) -> Result:
     if not said:
         raise DtiError(f"{workspace.log}: no stage said where the run's record is; is `make up` running?")
     found, metrics = said[-1], read_json(workspace.folder / "reports" / "metrics.json")
-    return Result(metrics, found["run"], found["experiment"], found[0])
+    return Result(metrics, found["run"], found["experiment"], found[0], workspace.folder)
 
 
-def table_of(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """A row for the model and for each baseline that has metrics."""
-    columns = ("AUC", *SCORES[2:])
-    return [
-        {"": name, **{column: metrics[key] for column, key in zip(columns, keys, strict=False)}}
-        for name, keys in KEYS.items()
-        if keys[0] in metrics
-    ]
+def table_of(metrics: Mapping[str, Any], champion: "Champion | None" = None) -> list[dict[str, Any]]:
+    """A row for the model, for the champion if there is one, and for each baseline that has metrics."""
+    rows = {name: {column: metrics[key] for column, key in _keys(name)} for name in KEYS if KEYS[name][0] in metrics}
+    if champion:
+        other = "" if champion.same_targets else ", on other test targets"
+        theirs = {column: champion.metrics.get(key) for column, key in _keys("model")}
+        rows = {"model": rows.pop("model"), f"champion, version {champion.version}{other}": theirs, **rows}
+    return [{"": name, **scores} for name, scores in rows.items()]
+
+
+def _keys(row: str) -> list[tuple[str, str]]:
+    """The columns of a row, and the keys of metrics.json that fill them."""
+    return list(zip(("AUC", *SCORES[2:]), KEYS[row], strict=False))
 
 
 def report_of(result: Result, run: str) -> str:
@@ -78,5 +90,17 @@ def report_of(result: Result, run: str) -> str:
 
 def show(result: Result, run: str) -> None:
     """Leave the artifacts of a finished run."""
-    create_table_artifact(table_of(result.metrics), key="metrics", description="Test split; baselines beside the model")
+    rows = table_of(result.metrics, _champion_beside(result))
+    create_table_artifact(rows, key="metrics", description="Test split; champion and baselines beside the model")
     create_markdown_artifact(report_of(result, run), key="report", description="What came out, and where it is")
+
+
+def _champion_beside(result: Result) -> "Champion | None":
+    """The champion of the run's data set; a registry that does not answer takes nothing from a finished run."""
+    from dti.registry.champion import champion_beside  # MLflow takes seconds to load
+
+    try:
+        return champion_beside(result.run_id, result.metrics["dataset"])
+    except DtiError as error:
+        get_run_logger().warning("no champion is shown: %s", error)
+        return None

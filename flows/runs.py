@@ -1,8 +1,9 @@
 """The workspaces of runs, below ``DTI_HOME/runs``: made, found again, and pruned."""
 
+import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from dti.errors import DtiError
@@ -52,6 +53,12 @@ def refuse_full_disk(*places: Path) -> None:
                 f"{place}: only {free / 2**30:.1f} GiB of disk are free, and a run needs {NEEDED / 2**30:.0f} GiB; "
                 "nothing was begun. Free space and run again"
             )
+
+
+def keep(workspace: Path) -> None:
+    """Count a workspace as the newest, so that it outlives the next prunings."""
+    with suppress(FileNotFoundError):  # somebody has removed it; what needs it says so
+        os.utime(workspace)
 
 
 def prune(kept: int) -> list[str]:

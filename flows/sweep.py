@@ -12,11 +12,16 @@ from prefect.runtime import flow_run
 
 from dti.errors import DtiError
 from dti.home import ROOT
+from dti.params import load_params
 from dti.sweep.grid import Cell, expand, flatten, parse_grid
+from flows import runs
 from flows.form import EMPTY, Form, GridForm
 from flows.parameters import merged, read_values
 from flows.pipeline import run_pipeline
 from flows.result import Result, show
+
+UNREGISTERED = {"track": {"register": False}}
+"""What every cell has: a sweep makes one version, of its winner."""
 
 UNTOUCHED = re.compile(r"[^\w.-]+")
 
@@ -67,33 +72,61 @@ def run_cell(cell: str, parameters: dict[str, Any]) -> Result:
 def _try(cell: Cell) -> Child | None:
     """Run a cell; None where it failed, which its own run tells."""
     named = run_cell.with_options(flow_run_name=cell.name)
-    state: State[Result] = named(cell.name, dict(cell.parameters), return_state=True)
+    state: State[Result] = named(cell.name, merged(cell.parameters, UNREGISTERED), return_state=True)
     if not state.is_completed():
         get_run_logger().error("cell %s: %s: %s", cell.name, state.name, state.message)
         return None
     return Child(cell, state.result())
 
 
-def crown(name: str, cells: Sequence[Cell], children: Sequence[Child]) -> tuple[Child, str]:
-    """Nest the children below a parent run in MLflow, and name the winner there; a registry takes it from here.
+def _try_all(cells: Sequence[Cell]) -> list[Child]:
+    """Run the cells one after the other; the workspace of the best so far stays, however many follow."""
+    children: list[Child] = []
+    for cell in cells:
+        if best := winner_of(children):
+            runs.keep(best.result.folder)
+        if child := _try(cell):
+            children.append(child)
+    return children
+
+
+def crown(name: str, winner: Child, children: Sequence[Child], failed: int) -> str:
+    """Nest the children below a parent run in MLflow that names the winner.
+
+    Args:
+        failed: how many cells have no result.
 
     Returns:
-        The winner, and the link to the parent run.
+        The link to the parent run.
 
     Raises:
-        DtiError: no child has a validation AUC, or MLflow cannot be reached.
+        DtiError: MLflow cannot be reached.
     """
     from dti.registry.nesting import Nested, nest  # MLflow takes seconds to load
 
-    winner = winner_of(children)
-    if winner is None:
-        raise DtiError("no cell of the sweep has a validation AUC; see the runs below this one")
     nested = [
-        Nested(child.result.run_id, child.cell.name, child.valid_auc, dict(child.cell.changes)) for child in children
+        Nested(child.result.run_id, child.cell.name, child.result.metrics["valid_auc"], dict(child.cell.changes))
+        for child in children
     ]
-    failed = len(cells) - len(children)
     parent = nest(name, winner.result.experiment_id, nested, winner.result.run_id, failed)
-    return winner, winner.result.link_to(parent)
+    return winner.result.link_to(parent)
+
+
+def register(winner: Child) -> str:
+    """Make the winner's result a version, where the form and params.yaml do not say ``track.register: false``.
+
+    Returns:
+        The version, or why there is none.
+
+    Raises:
+        DtiError: the winner's workspace is gone, or MLflow cannot be reached.
+    """
+    if not winner.cell.parameters["track"]["register"]:
+        return "none: `track.register` is false"
+    from dti.registry.versions import register_result
+
+    folder = winner.result.folder
+    return register_result(folder, load_params(folder / "params.yaml")).uri
 
 
 @flow(name="sweep", description="Try a grid over any parameters, one run per cell; the best by validation AUC wins.")
@@ -106,20 +139,24 @@ def sweep(params: Form = EMPTY, over: GridForm = EMPTY, name: str = "sweep") -> 
         name: What the sweep is called in MLflow.
     """
     cells = cells_of(read_values(ROOT), name, params, over)
-    children = [child for child in map(_try, cells) if child]
-    winner, link = crown(name, cells, children)
+    children = _try_all(cells)
+    winner, failed = winner_of(children), len(cells) - len(children)
     rows = [_row(cell, children, winner) for cell in cells]
     create_table_artifact(rows, key="sweep", description="Every cell; the winner by validation AUC")
+    if winner is None:
+        raise DtiError("no cell of the sweep has a validation AUC; see the runs below this one")
+    link = crown(name, winner, children, failed)
     create_markdown_artifact(
-        f"# {name}: {winner.cell.name}\n\n- [The sweep in MLflow]({link})\n- [The winner]({winner.result.link})",
+        f"# {name}: {winner.cell.name}\n\n- Its version in the registry: {register(winner)}\n"
+        f"- [The sweep in MLflow]({link})\n- [The winner]({winner.result.link})",
         key="winner",
-        description="The best cell by validation AUC",
+        description="The best cell by validation AUC, and its version",
     )
-    if len(children) < len(cells):
-        raise DtiError(f"{len(cells) - len(children)} of {len(cells)} cells failed; the winner of the others is named")
+    if failed:
+        raise DtiError(f"{failed} of {len(cells)} cells failed; the winner of the others is named")
 
 
-def _row(cell: Cell, children: Sequence[Child], winner: Child) -> dict[str, Any]:
+def _row(cell: Cell, children: Sequence[Child], winner: Child | None) -> dict[str, Any]:
     found = next((child for child in children if child.cell is cell), None)
     metrics = found.result.metrics if found else {}
     scores = {"validation AUC": metrics.get("valid_auc"), "test AUC": metrics.get("auc")}

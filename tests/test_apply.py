@@ -58,6 +58,18 @@ def test_a_run_is_brought_into_the_folder(project):
     assert calls == [(["dvc", "checkout", "--force"], root)]
 
 
+@pytest.mark.parametrize("own", [True, False])
+def test_a_cell_of_a_sweep_does_not_turn_versions_off(project, own):
+    root, home, _ = project
+    for path, value in ((root / "params.yaml", own), (home / "runs/abc-1/params.yaml", not own)):
+        values = yaml.safe_load(path.read_text())
+        values["track"] |= {"register": value, "experiment": f"register {value}"}
+        path.write_text(yaml.safe_dump(values))
+    apply_run(home / "runs", "abc", root)
+    expected = {"register": own, "experiment": f"register {not own}"}
+    assert yaml.safe_load((root / "params.yaml").read_text())["track"] == expected
+
+
 def test_what_was_there_is_kept(project):
     root, home, _ = project
     before = (root / "params.yaml").read_text()

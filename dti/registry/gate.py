@@ -15,6 +15,9 @@ from dti.registry.rule import Check, Decision, Verdict
 from dti.registry.tracking import exclusive
 from dti.registry.versions import Opened, find_version, open_version, releasing
 
+COLUMNS = ("", "this", "beside", "difference or gap", "rule", "holds")
+"""Of the table of a decision."""
+
 
 @dataclass(frozen=True)
 class _Found:
@@ -102,14 +105,15 @@ def decision_table(decision: Decision) -> str:
     if decision.verdict == "unchanged":
         return f"{title} is champion already\n{_places(decision.aliases)}"
     beside = f"champion, version {decision.champion}" if decision.champion else "baselines (there is no champion)"
-    rows = [("", "this", "beside", "difference or gap", "rule", "holds"), *map(_row, decision.checks)]
+    rows = [COLUMNS, *map(row_of, decision.checks)]
     reasons = [f"  {reason}" for reason in decision.reasons]
     verdict = f"{decision.verdict}{'; against it:' if reasons else ': every check holds'}"
     head = f"{title} against the {beside}: {decision.targets:,} test targets"
     return "\n".join([head, "", aligned(rows), "", verdict, *reasons, _places(decision.aliases)])
 
 
-def _row(check: Check) -> Sequence[str]:
+def row_of(check: Check) -> Sequence[str]:
+    """A check as texts, one per column of ``COLUMNS``."""
     holds = {True: "yes", False: "NO", None: "-"}[check.holds]
     gap = check.name in ("parity gap", "served scores")
     ours, theirs = ("" if gap else _number(value) for value in (check.value, check.beside))

@@ -62,3 +62,4 @@ def write_origin(root: Path, folder: Path) -> None:
             shutil.copy2(root / name, folder / name)
     for name in REPORTS:
         shutil.copy2(root / "reports" / f"{name}.json", folder / "reports")
+    shutil.copy2(root / "reports" / "history.csv", folder / "reports")

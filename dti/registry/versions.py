@@ -12,7 +12,7 @@ from mlflow.exceptions import MlflowException
 from dti.errors import DtiError
 from dti.files import locked
 from dti.params import Params
-from dti.registry.aliases import NAMES, aliases_of
+from dti.registry.aliases import CHAMPION, NAMES, aliases_of
 from dti.registry.card import model_card
 from dti.registry.model import files_of, log_model
 from dti.registry.origin import Origin
@@ -130,7 +130,8 @@ def find_version(client: MlflowClient, model: str, which: str | None = None) -> 
     if which in NAMES:
         number = aliases_of(client, model).get(which, "")
         if not number:
-            raise DtiError(f"{model}: no version is {which}")
+            makes_one = "; `python -m dti promote` makes one" if which == CHAMPION else ""
+            raise DtiError(f"{model}: no version is {which}{makes_one}")
     if not number.isdigit() or int(number) not in numbers:
         known = f"{numbers[0]} to {numbers[-1]}" if len(numbers) > 1 else str(numbers[0])
         raise DtiError(f"{model}: no version {number!r}; give a number ({known}) or one of {', '.join(NAMES)}")

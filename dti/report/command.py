@@ -1,8 +1,6 @@
 """`python -m dti report`: the report of the last run, or what differs between it and another run."""
 
 import argparse
-from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 
 from dti.errors import DtiError
@@ -10,8 +8,6 @@ from dti.home import home
 from dti.params import Params, load_params
 
 CHAMPION = "champion"
-REGISTRY = "dti.registry.champion"
-"""Its ``champion_folder(params)`` returns a folder with reports/ and, where kept, data/scores/ and params.yaml."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -48,21 +44,16 @@ def folder_of(against: str, params: Params) -> Path:
     """The folder of the run to compare with.
 
     Raises:
-        DtiError: it is no folder of a run, or there is no registry to name a champion.
+        DtiError: it is no folder of a run, or there is no champion.
     """
     if against == CHAMPION and not Path(against).exists():
-        return _champion(params)
+        from dti.registry.champion import champion_folder  # MLflow takes seconds to load
+
+        return champion_folder(params)
     folder = Path(against).resolve()
     if not (folder / "reports" / "metrics.json").is_file():
         raise DtiError(
             f"--against {against}: no reports/metrics.json in it; name a folder with the reports/ and data/scores/ of "
             f"a run (copy both before the next `dvc repro`), or {CHAMPION}"
         )
-    return folder
-
-
-def _champion(params: Params) -> Path:
-    if find_spec(REGISTRY) is None:
-        raise DtiError(f"--against {CHAMPION}: there is no registry of models here that names one; name a run's folder")
-    folder: Path = import_module(REGISTRY).champion_folder(params)
     return folder

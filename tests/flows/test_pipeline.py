@@ -7,6 +7,7 @@ from prefect.logging import disable_run_logger
 from dti.errors import DtiError
 from dti.files import write_json
 from dti.home import ROOT
+from dti.registry.champion import Champion
 from dti.registry.tracking import Place, describe
 from dti.workspace import Workspace
 from flows import pipeline, result
@@ -103,6 +104,39 @@ def test_the_table_shows_baselines_beside_the_model():
     ]
 
 
+def test_the_champion_stands_below_the_model():
+    metrics = {"auc": 0.8, "log_loss": 0.5, "gauc": 0.7, "f1": None, "ece": 0.01, "lr_auc": 0.7, "lr_log_loss": 0.55}
+    theirs = {"auc": 0.9, "log_loss": 0.4, "lr_auc": 0.7}
+    rows = result.table_of(metrics, Champion("3", theirs, same_targets=True))
+    assert [row[""] for row in rows] == ["model", "champion, version 3", "logistic regression"]
+    assert rows[1] == {
+        "": "champion, version 3", "AUC": 0.9, "log loss": 0.4, "gAUC": None, "F1": None, "ECE": None
+    }  # fmt: skip
+    rows = result.table_of(metrics, Champion("4", theirs, same_targets=False))
+    assert rows[1][""] == "champion, version 4, on other test targets"
+
+
+def test_a_registry_that_does_not_answer_takes_nothing_from_a_run(tmp_path, monkeypatch):
+    seen, warnings = {}, []
+
+    def refuse(run_id, dataset):
+        raise DtiError(f"{dataset}: MLflow is away")
+
+    class Log:
+        def warning(self, *words):
+            warnings.append(words[0] % words[1:])
+
+    monkeypatch.setattr("dti.registry.champion.champion_beside", refuse)
+    monkeypatch.setattr(result, "get_run_logger", Log)
+    monkeypatch.setattr(result, "create_table_artifact", lambda rows, **more: seen.update(rows=rows))
+    monkeypatch.setattr(result, "create_markdown_artifact", lambda text, **more: None)
+    monkeypatch.setattr(result, "report_of", lambda found, run: "")
+    metrics = {"dataset": "demo", "auc": 0.8, "log_loss": 0.5, "gauc": 0.7, "f1": None, "ece": 0.01}
+    result.show(Result(metrics, "run", "1", "link", tmp_path), "id")
+    assert [row[""] for row in seen["rows"]] == ["model"]
+    assert warnings == ["no champion is shown: demo: MLflow is away"]
+
+
 def test_the_record_is_where_the_last_stage_says(tmp_path, monkeypatch):
     monkeypatch.setenv("DTI_MLFLOW_URL", "http://127.0.0.1:5000")
     workspace = Workspace(tmp_path / "work")
@@ -114,5 +148,5 @@ def test_the_record_is_where_the_last_stage_says(tmp_path, monkeypatch):
         with workspace.log.open("a") as log:
             log.write(describe(Place("sqlite:///x.db", "dti", "3", run, new=True)) + "\n")
     found = read_result(workspace)
-    assert found == Result({"auc": 0.5}, "new", "3", "http://127.0.0.1:5000/#/experiments/3/runs/new")
+    assert found == Result({"auc": 0.5}, "new", "3", "http://127.0.0.1:5000/#/experiments/3/runs/new", workspace.folder)
     assert found.link_to("other") == "http://127.0.0.1:5000/#/experiments/3/runs/other"

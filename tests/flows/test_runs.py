@@ -30,6 +30,13 @@ def test_the_newest_workspaces_stay(made):
     assert not list(made.glob("run-0*"))
 
 
+def test_a_kept_workspace_counts_as_the_newest(made):
+    runs.keep(made / "run-0")
+    runs.keep(made / "removed by hand")
+    assert sorted(runs.prune(2)) == ["run-1", "run-2", "run-3"]
+    assert left(made) == ["run-0", "run-4"]
+
+
 def test_a_workspace_that_runs_is_never_pruned(made):
     with Workspace(made / "run-0").held() as mine:
         assert mine

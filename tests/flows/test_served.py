@@ -19,6 +19,7 @@ import yaml
 
 from dti.files import digest_of, read_json
 from dti.home import ROOT
+from dti.registry.record import result_key
 from flows.api import ENDED, Api
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
@@ -130,10 +131,20 @@ class Served:
         wait_for(lambda: ": validation AUC" in self.log(run), 600, "the training")
         return self.processes("dti.stages.train")[0]
 
-    def mlflow_runs(self, **tags):
+    def mlflow(self):
         from mlflow import MlflowClient
 
-        client = MlflowClient(f"sqlite:///{self.home}/mlflow/mlflow.db")
+        return MlflowClient(f"sqlite:///{self.home}/mlflow/mlflow.db")
+
+    def versions(self):
+        return self.mlflow().search_model_versions("name = 'dti-ctr-demo'")
+
+    def key(self, run):
+        """The digest of a run's results, by which MLflow knows them."""
+        return result_key(self.home / "runs" / run)
+
+    def mlflow_runs(self, **tags):
+        client = self.mlflow()
         wanted = " and ".join(f"tags.`{name}` = '{value}'" for name, value in tags.items())
         return client.search_runs([e.experiment_id for e in client.search_experiments()], wanted)
 
@@ -175,7 +186,7 @@ def test_a_run_from_the_form_is_recorded_and_leaves_the_users_tree_alone(served,
     assert recorded[0].data.params["pack.n"] == "20", "from params.yaml"
     tasks = served.api.call("POST", "/task_runs/filter", {"flow_runs": {"id": {"any_": [run]}}})
     assert {task["name"] for task in tasks} == {
-        "data/dvc.yaml:fetch@demo", "prepare", "pack", "train", "evaluate", "track"
+        "data/dvc.yaml:fetch@demo", "prepare", "pack", "train", "evaluate", "report", "track"
     }  # fmt: skip
     assert any(line.startswith("epoch 1/1: ") for line in served.said(run))
     found = served.artifacts(run)
@@ -190,7 +201,7 @@ def test_the_same_run_again_computes_nothing(served, first):
     run = served.start(params=SMALL)
     assert served.ended(run) == "Completed"
     log = served.log(run)
-    assert log.count("is cached - skipping run") == 5
+    assert log.count("is cached - skipping run") == 6
     assert "Running stage 'train'" not in log
     assert len([r for r in served.mlflow_runs() if r.data.params["demo.users"] == "60"]) == 1
 
@@ -225,8 +236,9 @@ def test_cancel_ends_the_training_and_the_next_run_resumes(served):
     training = served.training(run)
     waiting = served.start(params=SMALL)
     wait_for(lambda: served.state(waiting) == "Queued", 60, "the queue")
-    other = served.start("apply", run="no such run")
-    assert served.ended(other, 120) == "Failed", "another deployment waits for no training"
+    for other in (served.start("apply", run="no such run"), served.start("promote", dataset="table")):
+        assert served.ended(other, 120) == "Failed", "another deployment waits for no training"
+    assert "dti-ctr-table: no version is registered" in served.run(other)["state"]["message"]
     assert served.state(run) == "Running"
     moved = wait_for(lambda: served.artifacts(run).get("progress-train"), 60, "progress")["data"]
     assert 0 < moved < 100
@@ -331,7 +343,7 @@ def test_ten_runs_at_once_finish_one_at_a_time(served, first):
 
 
 def test_a_sweep_survives_a_failed_cell_and_names_its_winner(served, first):
-    over = {"train": {"seed": [1, 2]}, "model": {"backbone": ["tiny", "/no/such/folder"]}}
+    over = {"train": {"seed": [11, 12]}, "model": {"backbone": ["tiny", "/no/such/folder"]}}
     run = served.start("sweep", params=SMALL, over=over, name="two seeds")
     assert served.ended(run) == "Failed"
     assert "2 of 4 cells failed" in served.run(run)["state"]["message"]
@@ -344,6 +356,39 @@ def test_a_sweep_survives_a_failed_cell_and_names_its_winner(served, first):
     assert len(children) == 2
     assert parent.data.tags["dti.winner"] in {child.info.run_id for child in children}
     assert parent.data.tags["dti.winner_cell"] == winner["cell"]
+    versions = {version.run_id: version.version for version in served.versions()}
+    said = f"Its version in the registry: models:/dti-ctr-demo/{versions[parent.data.tags['dti.winner']]}\n"
+    assert said in served.artifacts(run)["winner"]["data"]
+    assert len({child.info.run_id for child in children} & set(versions)) == 1, "no other cell has a version"
+
+
+def test_versions_are_promoted_refused_and_rolled_back_from_the_ui(served, first):
+    """Of so few test targets no gain is beyond doubt, so that the second version is refused."""
+    old = next(version.version for version in served.versions() if version.tags["dti.key"] == served.key(first[0]))
+    run = served.start(params=SMALL | {"train": SMALL["train"] | {"seed": 88}})
+    assert served.ended(run) == "Completed"
+    forced = served.start("promote", version=str(old), force=True)
+    assert served.ended(forced) in ("Forced", "Promoted"), served.said(forced)
+    assert f"champion: version {old}" in served.artifacts(forced)["decision"]["data"]
+
+    refused = served.start("promote")
+    assert served.ended(refused) == "Refused", served.said(refused)
+    assert served.run(refused)["state_type"] == "COMPLETED"
+    assert ": AUC: " in served.run(refused)["state"]["message"]
+    checks = json.loads(served.artifacts(refused)["checks"]["data"])
+    assert [row[""] for row in checks] == ["AUC", "log loss", "ECE", "parity gap", "served scores"]
+    assert served.ended(served.start("rollback")) == "Failed", "nothing is previous"
+
+    assert served.ended(served.start("promote", force=True)) == "Forced"
+    back = served.start("rollback", dataset="demo")
+    assert served.ended(back) == "Rolled back"
+    assert f"version {old} is champion again" in served.run(back)["state"]["message"]
+
+    run = served.start(params=SMALL | {"train": SMALL["train"] | {"seed": 88}})
+    assert served.ended(run) == "Completed"
+    rows = json.loads(served.artifacts(run)["metrics"]["data"])
+    assert rows[1][""] == f"champion, version {old}"
+    assert rows[1]["AUC"] == read_json(served.home / "runs" / first[0] / "reports/metrics.json")["auc"]
 
 
 def test_a_run_is_applied_from_the_ui(served, first):

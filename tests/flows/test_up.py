@@ -48,7 +48,7 @@ def test_everything_stays_on_this_machine_and_below_home(home):
 def test_a_record_elsewhere_needs_no_server_of_ours(home, monkeypatch):
     monkeypatch.setitem(module.os.environ, "MLFLOW_TRACKING_URI", "http://me:secret@mlflow.example:80")
     home.mkdir()
-    assert [child.name for child in module.Up(Servers()).children] == ["prefect", "training", "others"]
+    assert [child.name for child in module.Up(Servers()).children] == ["prefect", "training", "release", "others"]
     assert Servers().mlflow == "http://mlflow.example:80"
 
 
@@ -115,7 +115,7 @@ def test_runs_that_wait_for_the_slot_are_shown_as_queued(api, server):
         ("/api/flow_runs/late/set_state", "Queued"),
         ("/api/flow_runs/waits/set_state", "Queued"),
     ]
-    assert "one training at a time" in server.sent[0][2]["state"]["message"]
+    assert "one at a time" in server.sent[0][2]["state"]["message"]
 
 
 def test_with_a_free_slot_nobody_waits(api, server):

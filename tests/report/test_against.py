@@ -129,19 +129,12 @@ def test_a_folder_without_a_run_is_refused(one, tmp_path, monkeypatch):
         run_command("--against", str(tmp_path))
 
 
-def test_a_champion_needs_a_registry_that_names_one(worse, monkeypatch):
-    monkeypatch.setattr(command, "REGISTRY", "dti.no_registry_at_all")
-    with pytest.raises(DtiError, match="no registry of models here"):
-        command.folder_of("champion", PARAMS)
-
-
-def test_the_registrys_champion_is_taken(worse, monkeypatch, tmp_path):
-    (tmp_path / "a_registry.py").write_text(
-        f"from pathlib import Path\ndef champion_folder(params): return Path({str(worse)!r})\n"
-    )
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(command, "REGISTRY", "a_registry")
-    assert command.folder_of("champion", PARAMS) == worse
+def test_the_registrys_champion_is_taken_unless_a_folder_has_its_name(worse, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("dti.registry.champion.champion_folder", lambda params: worse / params.data.name)
+    assert command.folder_of("champion", PARAMS) == worse / "demo"
+    shutil.copytree(worse, tmp_path / "champion")
+    assert command.folder_of("champion", PARAMS) == tmp_path / "champion"
 
 
 def test_a_damaged_other_run_is_named(one, worse, tmp_path):
