@@ -58,7 +58,9 @@ def apply_run(runs: Path, run: str, root: Path = ROOT) -> None:
         for name in LOCKS:
             _add_stages(root / name, workspace.folder / name)
         shutil.copytree(workspace.folder / REPORTS, root / REPORTS, dirs_exist_ok=True)
-    if subprocess.run([sys.executable, "-m", "dvc", "checkout", "--force"], cwd=root).returncode:
+    # By name: sources that nobody has fetched here have no hash, and a checkout of everything fails on them.
+    outputs = [path for name in LOCKS for path in _outputs(workspace.folder / name)]
+    if subprocess.run([sys.executable, "-m", "dvc", "checkout", "--force", *outputs], cwd=root).returncode:
         raise DtiError("`dvc checkout` failed, see above; the files of before are in " + str(home() / BEFORE))
     print(f"applied {workspace.folder.name}; what it replaced is in {home() / BEFORE}")
 
@@ -71,6 +73,13 @@ def _found(runs: Path, run: str) -> Path:
         pruned = "" if chosen else "; if its folder was pruned, start it again: it takes seconds"
         raise DtiError(f"{run!r}: {problem}{pruned}")
     return runs / chosen[0]
+
+
+def _outputs(lock: Path) -> list[str]:
+    """What the run made, by a lock file, but for reports/, which is copied."""
+    stages = (yaml.safe_load(lock.read_text()) or {}).get("stages", {}) if lock.exists() else {}
+    paths = (str(entry["path"]) for stage in stages.values() for entry in stage.get("outs", ()))
+    return [path for path in paths if not path.startswith(f"{REPORTS}/")]
 
 
 def _keep(root: Path) -> None:

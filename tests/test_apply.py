@@ -10,7 +10,10 @@ from dti.files import read_json, write_json
 from dti.home import ROOT
 from dti.workspace import Workspace
 
-LOCK = {"schema": "2.0", "stages": {"train": {"cmd": "new"}}}
+LOCK = {
+    "schema": "2.0",
+    "stages": {"train": {"cmd": "new", "outs": [{"path": "models/adapter"}, {"path": "reports/train.json"}]}},
+}
 
 
 @pytest.fixture
@@ -31,7 +34,7 @@ def project(tmp_path, monkeypatch):
         (folder / "params.yaml").write_text(yaml.safe_dump(values))
         (folder / "dvc.lock").write_text(yaml.safe_dump(LOCK))
         (folder / "data").mkdir()
-        fetched = {"schema": "2.0", "stages": {"fetch@demo": {"cmd": "new"}}}
+        fetched = {"schema": "2.0", "stages": {"fetch@demo": {"cmd": "new", "outs": [{"path": "data/raw/demo"}]}}}
         (folder / "data/dvc.lock").write_text(yaml.safe_dump(fetched))
     calls = []
     monkeypatch.setattr(module.subprocess, "run", lambda words, cwd: calls.append((words[2:], cwd)) or Done())
@@ -52,10 +55,10 @@ def test_a_run_is_brought_into_the_folder(project):
     text = (root / "params.yaml").read_text()
     assert yaml.safe_load(text)["pack"]["k"] == 7
     assert "# 1 = sliding window" in text, "comments stay"
-    assert stages(root / "dvc.lock") == {"train": {"cmd": "new"}}
-    assert stages(root / "data/dvc.lock") == {"fetch@ml-1m": {"cmd": "kept"}, "fetch@demo": {"cmd": "new"}}
+    assert stages(root / "dvc.lock") == LOCK["stages"]
+    assert list(stages(root / "data/dvc.lock")) == ["fetch@ml-1m", "fetch@demo"]
     assert read_json(root / "reports/metrics.json") == {"auc": 0.9}
-    assert calls == [(["dvc", "checkout", "--force"], root)]
+    assert calls == [(["dvc", "checkout", "--force", "models/adapter", "data/raw/demo"], root)]
 
 
 @pytest.mark.parametrize("own", [True, False])
