@@ -3,9 +3,34 @@
 import subprocess
 import tarfile
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
 from dti.errors import DtiError
+from dti.files import read_json
+
+COPIED = "code.json"
+"""In a copy of the project without git: the code that it was made from, as ``Code`` has it."""
+
+
+@dataclass(frozen=True)
+class Code:
+    """The commit of some code, and whether the code differs from it."""
+
+    commit: str
+    dirty: bool
+
+
+def code_of(folder: Path, *paths: str) -> Code | None:
+    """The code of a repository, or of a workspace that was copied from one; None where there is no git.
+
+    Args:
+        paths: what counts as code in a repository; a workspace says what it was when it was copied.
+    """
+    commit = commit_of(folder)
+    if commit is not None:
+        return Code(commit, is_dirty(folder, *paths))
+    return Code(**read_json(folder / COPIED)) if (folder / COPIED).is_file() else None
 
 
 def is_own(folder: Path) -> bool:

@@ -4,6 +4,7 @@ Workspaces share the project's DVC cache: what one has computed, another takes f
 """
 
 import configparser
+import json
 import os
 import shutil
 import signal
@@ -13,11 +14,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any
 
 import yaml
 
+from dti import git
 from dti.errors import DtiError, full_disk_named
 from dti.files import atomic_file, locked
 from dti.home import ROOT, home
@@ -85,7 +88,15 @@ class Workspace:
             shutil.rmtree(self.folder / "dti", ignore_errors=True)
             for name in SOURCES:
                 _copy(self.root / name, self.folder / name)
+        self._say_code()
         self.configure(parameters)
+
+    def _say_code(self) -> None:
+        """A copy has no git: it says itself of which commit it is one, so that a version made in it can be rebuilt."""
+        if code := git.code_of(self.root, *SOURCES):
+            self._write(git.COPIED, json.dumps(asdict(code)) + "\n")
+        else:
+            (self.folder / git.COPIED).unlink(missing_ok=True)
 
     def configure(self, parameters: Mapping[str, Any]) -> None:
         """Write these parameters and DVC's settings into the folder; what else is in it, the caller brings.

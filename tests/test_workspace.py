@@ -1,12 +1,14 @@
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import threading
 from pathlib import Path
 
 import pytest
 
+from dti import git
 from dti import workspace as module
 from dti.errors import DtiError
 from dti.home import ROOT
@@ -121,3 +123,20 @@ def test_made_again_it_follows_the_sources_and_keeps_the_outputs(tmp_path):
     assert not (space.folder / "dti/doctor.py").exists()
     assert (space.folder / "data/packed").is_dir()
     assert (space.folder / "params.yaml").read_text() == "a: 2\n"
+
+
+def test_a_copy_says_which_commit_it_is_of(tmp_path):
+    root, space = tmp_path / "project", Workspace(tmp_path / "work", tmp_path / "project", tmp_path / "cache")
+    for name in SOURCES:
+        place = root / name / "code.py" if name == "dti" else root / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text("# one\n")
+    space.make({})
+    assert git.code_of(space.folder) is None, "the project has no git"
+    for words in (["init", "-q"], ["add", "-A"], ["-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "one"]):
+        subprocess.run(["git", *words], cwd=root, check=True)
+    space.make({})
+    assert git.code_of(space.folder) == git.Code(git.commit_of(root), dirty=False)
+    (root / "dti/code.py").write_text("# two\n")
+    space.make({})
+    assert git.code_of(space.folder) == git.Code(git.commit_of(root), dirty=True)

@@ -143,10 +143,8 @@ def _data_tags(found: Mapping[str, Any]) -> dict[str, str]:
 
 def _code_tags(root: Path) -> dict[str, str]:
     """The commit, and whether the code differs from it; results and parameters always do, and are recorded."""
-    commit = git.commit_of(root)
-    if commit is None:
-        return {}
-    return {"mlflow.source.git.commit": commit, "dti.git_dirty": json.dumps(git.is_dirty(root, *CODE))}
+    code = git.code_of(root, *CODE)
+    return {"mlflow.source.git.commit": code.commit, "dti.git_dirty": json.dumps(code.dirty)} if code else {}
 
 
 def _base_tags(adapter: Mapping[str, Any]) -> dict[str, str]:
