@@ -18,7 +18,7 @@ from dti.model.backbone import with_lora
 from dti.model.catalogue import give_states
 from dti.model.ctr import CtrModel
 from dti.params import Lora, Train
-from dti.prompts.batching import epoch_steps
+from dti.prompts.batching import epoch_steps, shortened
 from dti.prompts.build import interactions_of
 from dti.prompts.packing import Prompts, stream_prompts
 from dti.prompts.row import Layout, Row
@@ -129,6 +129,8 @@ class Bench:
     def steps(self, paradigm: Paradigm, targets: int) -> Iterator[Prompts]:
         """Steps of exactly so many targets, epoch after epoch; one of all targets where the store has no more."""
         prompts = stream_prompts(self.store, "train", paradigm.k)
+        if paradigm.policy == "isolated":
+            prompts = shortened(self.store, prompts, self.params.tokens_per_pass)
         targets, epoch = min(targets, int(prompts.targets.sum())), 0
         while True:
             for step in epoch_steps(self.store, prompts, targets, (self.params.seed, epoch)):

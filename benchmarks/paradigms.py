@@ -3,6 +3,7 @@
     python benchmarks/paradigms.py --quick                  # four rows, minutes on a CPU
     python benchmarks/paradigms.py --packed data/packed --json result.json --plot result.png
     python benchmarks/paradigms.py --size 1b --precision bf16        # one GPU
+    python benchmarks/paradigms.py --size 135m --rows sliding window-50 frozen
     python benchmarks/paradigms.py --table a.json b.json    # results of earlier runs, as printed
 
 Rows: `sliding` (a prompt per target, window policy with RoPE: the paper's baseline), `window` (streams of k, ALiBi),
@@ -66,8 +67,29 @@ def rows_of(tuning: Tuning, targets: Sequence[int]) -> Iterator[Paradigm]:
         yield Paradigm("frozen", "all", step, tuning, "isolated", "local", "label", "unique", "frozen")
 
 
-def paradigms_of(size: str, targets: Sequence[int], quick: bool) -> list[Paradigm]:
-    """The rows of a run: all with LoRA, or, for tiny, full training and the two that show what frozen content gains."""
+def chosen_of(paradigms: Sequence[Paradigm], wanted: Sequence[str]) -> list[Paradigm]:
+    """The rows whose name, or name and k, is wanted.
+
+    Raises:
+        DtiError: no row has such a name, or the baseline is not among them.
+    """
+    if "sliding" not in wanted:
+        raise DtiError("--rows: ratios need the row sliding")
+    names = [{p.name, f"{p.name}-{p.k}"} for p in paradigms]
+    if unknown := set(wanted).difference(*names):
+        known = ", ".join(dict.fromkeys(name for pair in names for name in sorted(pair)))
+        raise DtiError(f"--rows: no row {min(unknown)!r}; there are {known}")
+    return [p for p, pair in zip(paradigms, names, strict=True) if pair & set(wanted)]
+
+
+def paradigms_of(given: argparse.Namespace) -> list[Paradigm]:
+    """The rows of a run: --rows of all, or all."""
+    rows = usual_rows(given.size, given.targets, given.quick)
+    return chosen_of(rows, given.rows) if given.rows else rows
+
+
+def usual_rows(size: str, targets: Sequence[int], quick: bool) -> list[Paradigm]:
+    """All with LoRA, or, for tiny, full training and the two that show what frozen content gains."""
     if size != "tiny":
         rows = list(rows_of("lora", targets))
     else:
@@ -172,6 +194,7 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--size", choices=SIZES, default="tiny")
     parser.add_argument("--n", type=int, default=20, help="context of the synthetic store")
     parser.add_argument("--targets", type=int, nargs="+", help="targets per step (default 1000 4000 16000; quick 1000)")
+    parser.add_argument("--rows", nargs="+", metavar="ROW", help="only these: a name, or a name and k, window-50")
     parser.add_argument("--rounds", type=int, help="timed steps of each row (default 5; quick 3)")
     parser.add_argument("--warmup", type=int, help="untimed steps of each row before (default 2; on CUDA 4)")
     parser.add_argument("--seconds", type=float, help="length of a timed step that may be cut (default 10; quick 3)")
@@ -202,7 +225,7 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def run(given: argparse.Namespace) -> Result:
     """Measure, print, and write what is asked for."""
-    paradigms = paradigms_of(given.size, given.targets, given.quick)
+    paradigms = paradigms_of(given)
     bench = bench_of(given, paradigms)
     results = measure(bench, paradigms, given)
     if given.memory and bench.device.type == "cpu":
@@ -224,7 +247,7 @@ def run(given: argparse.Namespace) -> Result:
 def child(given: argparse.Namespace) -> None:
     """One step of one row; prints the bytes of resident memory that this process needed."""
     key, targets = given.child
-    paradigm = next(p for p in paradigms_of(given.size, given.targets, given.quick) if p.key == key)
+    paradigm = next(p for p in paradigms_of(given) if p.key == key)
     bench = bench_of(given, [paradigm])
     bench.step(paradigm, next(bench.steps(paradigm, int(targets))))
     print(resident_peak())

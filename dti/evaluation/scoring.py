@@ -11,6 +11,7 @@ from dti.evaluation.parity import Parity
 from dti.files import atomic_file
 from dti.model.ctr import CtrModel
 from dti.model.scoring import logits_of, probability
+from dti.prompts.batching import shortened
 from dti.prompts.packing import Prompts, recut, stream_prompts
 from dti.prompts.row import ranges
 from dti.prompts.store import Split, Store
@@ -34,7 +35,7 @@ def score_split(
         return None, None
     streams = stream_prompts(store, split, "all")
     on_streams = model.sight.policy == "isolated" and parity.holds
-    prompts = streams if on_streams else recut(store, streams, 1)
+    prompts = shortened(store, streams, tokens) if on_streams else recut(store, streams, 1)
     score = probability(logits_of(model, store, prompts, tokens, split))
     return _columns(store, prompts, score), "stream" if on_streams else "serving"
 

@@ -1,6 +1,7 @@
 """Steps of exactly as many targets as asked for, with users mixed; passes that fit the memory."""
 
 from collections.abc import Iterator
+from dataclasses import fields
 from itertools import pairwise
 
 import numpy as np
@@ -37,6 +38,34 @@ def epoch_steps(store: Store, prompts: Prompts, targets: int, seed: tuple[int, i
     borders = np.flatnonzero(np.diff(step, prepend=-1))
     for low, high in zip(borders, np.append(borders[1:], len(step)), strict=True):
         yield cut.take(slice(low, high))
+
+
+def shortened(store: Store, prompts: Prompts, tokens: int) -> Prompts:
+    """Cut prompts of more than ``tokens`` content tokens into shorter ones, each with its own n context interactions.
+
+    For isolated content alone, whose logits depend on no k: a window's states carry what stands before them. Prefixes
+    do not count, and a piece has at least one target, so that a long context may exceed ``tokens`` all the same.
+    """
+    long_P = content_tokens(store, prompts) > tokens
+    if not long_P.any():
+        return prompts
+    first_P = first_rows(store, prompts)
+    parts = []
+    for place in range(len(prompts)):
+        whole = prompts.take(slice(place, place + 1))
+        parts.append(_pieces(store, whole, int(first_P[place]), tokens) if long_P[place] else whole)
+    return Prompts.join(parts)
+
+
+def _pieces(store: Store, prompt: Prompts, first: int, tokens: int) -> Prompts:
+    shard, context, start, stop = (int(getattr(prompt, f.name)[0]) for f in fields(prompt))
+    before_R, pieces = store.content_before[shard], list[tuple[int, int, int, int]]()
+    while start < stop:
+        fits = int(np.searchsorted(before_R, before_R[context] + tokens + 1, side="right")) - 1
+        end = min(max(fits, start + 1), stop)
+        pieces.append((shard, context, start, end))
+        start, context = end, max(first, end - store.meta.n)
+    return Prompts(*np.array(pieces).T)
 
 
 def rows(store: Store, prompts: Prompts, tokens: int, layout: Layout) -> Iterator[Row]:

@@ -27,7 +27,7 @@ import torch
 
 from dti.model.ctr import CtrModel
 from dti.params import Attention, Params
-from dti.prompts.batching import epoch_steps, passes, rows
+from dti.prompts.batching import epoch_steps, passes, rows, shortened
 from dti.prompts.packing import Prompts, stream_prompts, training_prompts
 from dti.prompts.store import Store, Targets
 from dti.training.checkpoint import trained_weights
@@ -170,6 +170,8 @@ class Planner:
         own = way.k == self.store.meta.k
         prompts = training_prompts(self.store) if own else stream_prompts(self.store, "train", way.k)
         train, epoch = self.params.train, 0
+        if way.attention.policy == "isolated":
+            prompts = shortened(self.store, prompts, train.tokens_per_pass)
         while True:
             yield from epoch_steps(self.store, prompts, train.targets_per_step, (train.seed, epoch))
             epoch += 1

@@ -5,6 +5,7 @@ import json
 import sys
 from collections.abc import Callable
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from dti.model.catalogue import give_states
 from dti.model.ctr import CtrModel
 from dti.model.device import device_of
 from dti.params import Attention, Model, Params, Train
+from dti.prompts.batching import shortened
 from dti.prompts.gguf_file import weights_of
 from dti.prompts.packing import Prompts, recut, stream_prompts, training_prompts
 from dti.prompts.store import Store
@@ -121,9 +123,13 @@ def work_of(store: Store, train: Train, sight: Sight) -> Work:
     """The training prompts, and the validation prompts of a fixed random choice of users.
 
     Validation sees what serving sees: k = 1. For the isolated policy a stream gives the same logits (tested), so
-    whole histories are used there, which costs a fraction.
+    whole histories are used there, which costs a fraction; and histories that are longer than a pass are cut.
     """
-    return Work(store, training_prompts(store), _validation(store, train, sight))
+    training, validation = training_prompts(store), _validation(store, train, sight)
+    if sight.policy == "window":
+        return Work(store, training, validation)
+    short = partial(shortened, store, tokens=train.tokens_per_pass)
+    return Work(store, short(training), short(validation) if validation else None)
 
 
 def _validation(store: Store, train: Train, sight: Sight) -> Prompts | None:

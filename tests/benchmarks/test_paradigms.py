@@ -11,6 +11,7 @@ from benchmarks import outcome, paradigms
 from benchmarks.workloads import SIZES, content_per_interaction, model_of, one_user, shard_of, synthetic_store
 from dti.attention.masks import content_mask_of, listing_of
 from dti.attention.visibility import Sight, view_of
+from dti.errors import DtiError
 from dti.files import read_json
 from dti.model.device import device_of
 from dti.prompts.build import build_row
@@ -142,15 +143,25 @@ def test_a_run_gives_all_rows_a_table_and_a_plot(micro, tmp_path, capsys):
 
 
 def test_larger_sizes_train_lora_alone_and_quick_has_four_rows():
-    assert {p.tuning for p in paradigms.paradigms_of("1b", [1_000], quick=False)} == {"lora"}
+    assert {p.tuning for p in paradigms.usual_rows("1b", [1_000], quick=False)} == {"lora"}
     for size, tuning in (("tiny", "full"), ("135m", "lora")):
-        rows = paradigms.paradigms_of(size, [1_000], quick=True)
+        rows = paradigms.usual_rows(size, [1_000], quick=True)
         assert [(p.name, p.k) for p in rows] == [("sliding", 1), ("window", 50), ("isolated", "all"), ("unique", "all")]
         assert {p.tuning for p in rows} == {tuning}
 
 
+def test_rows_are_chosen_by_name_and_k():
+    rows = paradigms.usual_rows("135m", [1_000], quick=False)
+    chosen = paradigms.chosen_of(rows, ["frozen", "window-50", "sliding"])
+    assert [(p.name, p.k) for p in chosen] == [("sliding", 1), ("window", 50), ("frozen", "all")]
+    with pytest.raises(DtiError, match="no row 'window-51'; there are sliding, sliding-1, window, window-5, "):
+        paradigms.chosen_of(rows, ["sliding", "window-51"])
+    with pytest.raises(DtiError, match="need the row sliding"):
+        paradigms.chosen_of(rows, ["frozen"])
+
+
 def test_only_rows_whose_rate_does_not_depend_on_the_step_are_cut():
-    rows = paradigms.paradigms_of("tiny", [1_000], quick=False)
+    rows = paradigms.usual_rows("tiny", [1_000], quick=False)
     pieces = {(p.name, p.k): p.piece(20.0, 2.0) for p in rows}
     assert pieces["sliding", 1] == 40
     assert pieces["window", 50] == 400

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dti.prompts.batching import shortened
 from dti.prompts.build import build_row, content_tokens
 from dti.prompts.packing import Prompts, recut, serving_prompts, stream_prompts
 from dti.prompts.row import Row
@@ -134,6 +135,35 @@ def test_recut_prompts_are_those_cut_from_the_start(world, n, k):
     recutted, direct = recut(store, stream_prompts(store, "train", "all"), k), stream_prompts(store, "train", k)
     for f in fields(Prompts):
         assert getattr(recutted, f.name).tolist() == getattr(direct, f.name).tolist()
+
+
+@settings(max_examples=200, deadline=None)
+@given(worlds(), st.integers(1, 8), st.sampled_from([1, 2, 5, "all"]), st.integers(1, 60))
+def test_shortened_prompts_fit_and_show_each_target_its_context(world, n, k, tokens):
+    users, texts, _, cuts = world
+    store = store_of(users, texts, None, n, cuts)
+    whole = stream_prompts(store, "train", k)
+    short = shortened(store, whole, tokens)
+    served = serving_prompts(store, "train")
+    for f in fields(Prompts):  # the same targets in the same order
+        assert getattr(recut(store, short, 1), f.name).tolist() == getattr(served, f.name).tolist()
+    context_T = np.repeat(short.context_start, short.targets)
+    assert (context_T <= served.context_start).all()  # and nothing is missing before any of them
+    assert (np.repeat(short.target_start - short.context_start, short.targets) <= n).all()
+    assert ((content_tokens(store, short) <= tokens) | (short.targets == 1)).all()
+
+
+def test_prompts_that_fit_stay_as_they_are():
+    store = store_of([[(0, 1, 1)] * 6], [[9, 9]], None, n=2)
+    whole = stream_prompts(store, "train", "all")
+    assert shortened(store, whole, 17) is whole
+    short = shortened(store, whole, 9)  # 3 tokens each, the last label left out
+    assert list(zip(*(getattr(short, f.name).tolist() for f in fields(Prompts)), strict=True)) == [
+        (0, 0, 0, 3),
+        (0, 1, 3, 4),
+        (0, 2, 4, 5),
+        (0, 3, 5, 6),
+    ]
 
 
 def test_the_row_drawn_in_its_docstring():

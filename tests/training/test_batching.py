@@ -5,9 +5,11 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+from dti.attention.visibility import Sight
 from dti.prompts.batching import epoch_steps, passes
 from dti.prompts.build import content_tokens
 from dti.prompts.packing import Prompts, ranges, training_prompts
+from dti.training.run import work_of
 from dti.training.schedule import rate_at
 
 
@@ -54,6 +56,17 @@ def test_passes_fit_and_keep_the_order(store, tokens):
     parts = passes(store, prompts, tokens)
     assert places(Prompts.join(parts)) == places(prompts)
     assert all(content_tokens(store, part).sum() <= tokens or len(part) == 1 for part in parts)
+
+
+def test_isolated_histories_alone_are_cut_to_fit_a_pass(store, params_for):
+    train = params_for().train.model_copy(update={"tokens_per_pass": 64})
+    stored = training_prompts(store)
+    window = work_of(store, train, Sight("window", "alibi", "all", store.meta.n)).training
+    assert window.context_start.tolist() == stored.context_start.tolist()
+    isolated = work_of(store, train, Sight("isolated", "alibi", "all", store.meta.n)).training
+    assert places(isolated) == places(stored)
+    assert content_tokens(store, isolated).max() <= 64
+    assert (len(isolated) > len(stored)) == (store.meta.k == "all")
 
 
 def test_the_rate_rises_then_falls_to_zero():
