@@ -76,7 +76,7 @@ def compare(results: list[Result]) -> None:
 
 
 def table(content: Result) -> str:
-    """The result as text: a line on the setup, the rows, what frozen content cost beforehand, the history curve."""
+    """The result as text: a line on the setup, the rows, what frozen content cost beforehand, the curves."""
     setup, lines = content["setup"], [COLUMNS, *(_cells(r) for r in content["rows"])]
     width = [max(len(line[i]) for line in lines) for i in range(len(COLUMNS))]
     shown = ["  ".join(cell.rjust(w) for cell, w in zip(line, width, strict=True)) for line in lines]
@@ -89,7 +89,14 @@ def table(content: Result) -> str:
         parts.append(
             f"history of {point['interactions']}: {point['name']} {point['tokens']:,} tokens, {point['seconds']:.2f} s"
         )
+    for point in content.get("contexts", []):
+        parts.append(f"n = {point['n']}: {point['name']} k = {point['k']} {_ratio(point)}")
     return "\n".join(parts)
+
+
+def _ratio(point: Result) -> str:
+    rate, ratio, predicted = point["targets_per_second"], point["ratio"], point["predicted_ratio"]
+    return f"{rate:,.1f} targets/s, ratio {ratio:.1f}, FLOP bound {predicted:.1f}"
 
 
 def _cells(result: Result) -> tuple[str, ...]:
@@ -110,13 +117,17 @@ def _cells(result: Result) -> tuple[str, ...]:
 
 
 def draw(target: Path, content: Result, shape: Shape) -> None:
-    """Ratio against k beside the cost model, and, where it was measured, cost against a user's history."""
-    panels = 2 if content["history"] else 1
+    """Ratio against k beside the cost model, and, where they were measured, against n, and cost against history."""
+    n_points = content.get("contexts", [])
+    panels = 1 + bool(n_points) + bool(content["history"])
     figure = Figure(figsize=(9, 4.5 * panels), layout="constrained")
     axes = figure.subplots(panels, squeeze=False)[:, 0]
     _ratios(axes[0], content, shape)
-    if panels == 2:
-        _history(axes[1], content["history"])
+    if n_points:
+        own = [r | {"n": content["setup"]["n"]} for r in content["rows"] if r["tuning"] == content["rows"][0]["tuning"]]
+        _contexts(axes[1], [*n_points, *own])
+    if content["history"]:
+        _history(axes[-1], content["history"])
     for panel in axes:
         panel.grid(alpha=0.3)
         panel.legend()
@@ -155,3 +166,13 @@ def _history(axes: Axes, points: Sequence[Result]) -> None:
         own = [p for p in points if p["name"] == name]
         axes.plot([p["interactions"] for p in own], [p["seconds"] for p in own], "o-", label=name)
     axes.set(xscale="log", yscale="log", xlabel="interactions of a user", ylabel="seconds to train on all its targets")
+
+
+def _contexts(axes: Axes, points: Sequence[Result]) -> None:
+    """Ratio against n; the table's own rows stand among the points."""
+    for number, (name, k) in enumerate((("window", 50), ("isolated", "all"))):
+        own = sorted((p for p in points if (p["name"], p["k"]) == (name, k)), key=lambda p: p["n"])
+        places, colour = [p["n"] for p in own], f"C{number}"
+        axes.plot(places, [p["predicted_ratio"] for p in own], "--", color=colour, label=f"{name}, k = {k}, cost model")
+        axes.errorbar(*_measured(places, own), fmt="o", color=colour, label=f"{name}, k = {k}")
+    axes.set(xlabel="n, context interactions", ylabel="targets/s, sliding window = 1")

@@ -29,9 +29,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import torch
@@ -39,14 +37,14 @@ import torch
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # run as a script, from any folder
 
-from benchmarks.measure import Bench, Paradigm, Step, resident_peak  # noqa: E402
-from benchmarks.outcome import KS, Result, compare, draw, result_of, table  # noqa: E402
-from benchmarks.workloads import SIZES, content_per_interaction, one_user, synthetic_store  # noqa: E402
+from benchmarks.measure import Bench, Paradigm, resident_peak  # noqa: E402
+from benchmarks.outcome import KS, Result, draw, table  # noqa: E402
+from benchmarks.rounds import contexts, history, measure  # noqa: E402
+from benchmarks.workloads import SIZES, content_per_interaction, synthetic_store  # noqa: E402
 from dti.errors import DtiError  # noqa: E402
 from dti.files import read_json, write_json  # noqa: E402
 from dti.model.device import device_of  # noqa: E402
 from dti.params import load_params  # noqa: E402
-from dti.prompts.packing import stream_prompts  # noqa: E402
 from dti.prompts.store import Store  # noqa: E402
 from dti.training.flops import Tuning  # noqa: E402
 
@@ -99,49 +97,6 @@ def usual_rows(size: str, targets: Sequence[int], quick: bool) -> list[Paradigm]
     return [p for p in rows if p.tuning == rows[0].tuning and (p.k in (1, 50) or p.name in ("isolated", "unique"))]
 
 
-def warmed(bench: Bench, paradigm: Paradigm, warmup: int, seconds: float) -> int:
-    """Warm up, and find how many targets a timed step shall hold: each step's rate decides the size of the next."""
-    piece = paradigm.piece(0, seconds)
-    for _ in range(warmup):
-        step = bench.step(paradigm, next(bench.steps(paradigm, piece)))
-        piece = paradigm.piece(step.targets / step.seconds, seconds)
-    return piece
-
-
-def measure(bench: Bench, paradigms: Sequence[Paradigm], given: argparse.Namespace) -> list[Result]:
-    """All rows, warmed up, then in turns."""
-    pieces = [warmed(bench, p, given.warmup, given.seconds) for p in paradigms]
-    feeds = [bench.steps(p, piece) for p, piece in zip(paradigms, pieces, strict=True)]
-    steps: list[list[Step]] = [[] for _ in paradigms]
-    for number in range(given.rounds):
-        for paradigm, feed, taken in zip(paradigms, feeds, steps, strict=True):
-            taken.append(bench.step(paradigm, next(feed)))
-        print(f"round {number + 1}/{given.rounds}", file=sys.stderr, flush=True)
-    n, c = bench.store.meta.n, content_per_interaction(bench.store)
-    results = [result_of(p, taken, bench.shape, n, c) for p, taken in zip(paradigms, steps, strict=True)]
-    compare(results)
-    for result in results if bench.device.type == "cuda" else ():
-        result["mfu"] = result["flops_per_target"] * result["targets_per_second"] / given.peak
-    return results
-
-
-def history(bench: Bench, paradigms: Sequence[Paradigm], lengths: Sequence[int], rounds: int) -> list[Result]:
-    """What training on all targets of one user costs, by the length of its history."""
-    chosen = [p for p in paradigms if p.name in ("sliding", "isolated") and p.tuning == paradigms[0].tuning]
-    points = []
-    for number, length in enumerate(lengths):
-        alone = replace(bench, store=one_user(bench.store, length))
-        untimed = int(number == 0 or bench.device.type == "cuda")  # there, new lengths may compile anew
-        for paradigm in chosen:
-            prompts = stream_prompts(alone.store, "train", paradigm.k)
-            steps = [alone.step(paradigm, prompts) for _ in range(untimed + rounds)][untimed:]
-            seconds = [step.seconds for step in steps]
-            facts = {"interactions": length, "name": paradigm.name, "targets": steps[0].targets}
-            cost = {"tokens": int(steps[0].work.tokens), "seconds": median(seconds)}
-            points.append(facts | cost | {"low": min(seconds), "high": max(seconds)})
-    return points
-
-
 def bench_of(given: argparse.Namespace, paradigms: Sequence[Paradigm]) -> Bench:
     """The store, the models and how they are trained."""
     torch.manual_seed(1)
@@ -189,7 +144,7 @@ def add_memory(results: list[Result], paradigms: Sequence[Paradigm], arguments: 
 def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The command line, with defaults that depend on other arguments filled in."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="four rows, small steps, no history curve")
+    parser.add_argument("--quick", action="store_true", help="four rows, small steps, no curves")
     parser.add_argument("--packed", type=Path, help="a packed store, which has its own n; default: a synthetic one")
     parser.add_argument("--size", choices=SIZES, default="tiny")
     parser.add_argument("--n", type=int, default=20, help="context of the synthetic store")
@@ -199,6 +154,7 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--warmup", type=int, help="untimed steps of each row before (default 2; on CUDA 4)")
     parser.add_argument("--seconds", type=float, help="length of a timed step that may be cut (default 10; quick 3)")
     parser.add_argument("--history", type=int, nargs="*", help="history lengths (default 50 ... 800; quick none)")
+    parser.add_argument("--contexts", type=int, nargs="*", help="other n for three rows (default 5 10 50; quick none)")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     parser.add_argument("--precision", choices=("fp32", "bf16"), help="default fp32; on CUDA bf16")
     parser.add_argument("--tokens-per-pass", type=int, help="content tokens of a forward pass (default by size)")
@@ -212,13 +168,17 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     given = parser.parse_args(arguments)
     given.arguments = sys.argv[1:] if arguments is None else list(arguments)
     cuda = given.device != "cpu" and torch.cuda.is_available()
-    quick = {"targets": [1_000], "rounds": 3, "seconds": 3.0, "history": []}
-    usual = {"targets": [1_000, 4_000, 16_000], "rounds": 5, "seconds": 10.0, "history": [50, 100, 200, 400, 800]}
+    quick = {"targets": [1_000], "rounds": 3, "seconds": 3.0, "history": [], "contexts": []}
+    usual = {"targets": [1_000, 4_000, 16_000], "rounds": 5, "seconds": 10.0}
+    usual |= {"history": [50, 100, 200, 400, 800], "contexts": [5, 10, 50]}
     rest = {"warmup": 4 if cuda else 2, "precision": "bf16" if cuda else "fp32"}
     for name, value in ((quick if given.quick else usual) | rest).items():
         if getattr(given, name) is None:
             setattr(given, name, value)
-    if min(given.rounds, given.warmup, given.n, *given.targets) < 1 or min(given.history, default=6) < 6:
+    if (
+        min(given.rounds, given.warmup, given.n, *given.targets, *given.contexts) < 1
+        or min(given.history, default=6) < 6
+    ):
         parser.error("counts must be at least 1, histories at least 6 (their first five interactions are no targets)")
     return given
 
@@ -235,6 +195,7 @@ def run(given: argparse.Namespace) -> Result:
         "rows": results,
         "catalogue": bench.catalogue,
         "history": history(bench, paradigms, given.history, min(2, given.rounds)) if given.history else [],
+        "contexts": contexts(bench, paradigms, given),
     }
     if given.json:
         write_json(given.json, content)

@@ -116,7 +116,8 @@ def numbers(content):
 
 def test_a_run_gives_all_rows_a_table_and_a_plot(micro, tmp_path, capsys):
     target, plot = tmp_path / "result.json", tmp_path / "result.png"
-    short = ["--rounds", "1", "--warmup", "1", "--seconds", "0.01", "--history", "8", "16", "--device", "cpu"]
+    short = ["--rounds", "1", "--warmup", "1", "--seconds", "0.01", "--history", "8", "16"]
+    short += ["--contexts", "2", "5", "--device", "cpu"]
     paradigms.main(["--n", "3", "--targets", "20", "40", *short, "--json", str(target), "--plot", str(plot)])
     printed, content = capsys.readouterr().out, read_json(target)
     found = [(r["name"], r["tuning"], r["k"], r["targets_per_step"]) for r in content["rows"]]
@@ -135,6 +136,11 @@ def test_a_run_gives_all_rows_a_table_and_a_plot(micro, tmp_path, capsys):
     assert [r["ratio"] for r in content["rows"] if r["name"] == "sliding"] == [1, 1]
     assert [r["tokens_per_target"] for r in content["rows"] if r["name"] == "frozen"] == [1, 1]
     assert [p["targets"] for p in content["history"]] == [3, 3, 11, 11]
+    assert [(p["n"], p["name"]) for p in content["contexts"]] == [
+        (n, name) for n in (2, 5) for name in ("sliding", "window", "isolated")
+    ]
+    bounds = {p["n"]: p["predicted_ratio"] for p in content["contexts"] if p["name"] == "isolated"}
+    assert bounds[2] < bounds[5]
     assert content["catalogue"]["tokens"] > 0
     assert printed.rstrip().endswith(outcome.table(content))
     assert plot.read_bytes().startswith(b"\x89PNG")
