@@ -227,6 +227,16 @@ def test_the_parameters_are_there_with_the_files_they_gave(document):
     )
 
 
+@pytest.mark.parametrize(("dataset", "template"), [("ml-1m", "ml"), ("amazon-2018-5core", "amazon"), ("demo", "demo")])
+def test_the_parameters_are_those_that_the_run_reads(make_run, dataset, template):
+    table = tables(build(make_run(data={"dataset": dataset}), SAMPLES), "made-of")["Parameters"]
+    names = {line[0].text.strip("`") for line in table.rows}
+    assert {name.split(".")[2] for name in names if name.startswith("pack.templates.")} == {template}
+    assert f"pack.templates.{template}.item" in names
+    sections = {name.split(".")[0] for name in names}
+    assert sections & {"demo", "amazon", "table", "promote", "track"} == {template} - {"ml"}
+
+
 def test_every_table_and_figure_names_its_source(document):
     for part in document.sections:
         for block in part.blocks:
