@@ -143,16 +143,21 @@ def markdown(rows: Sequence[Mapping[str, str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
+def parse() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("grid", type=Path, metavar="GRID.yaml")
+    parser.add_argument("--results", type=Path, help="the folder of the sweep's results; by default beside the grid")
+    return parser.parse_args()
+
+
 def main() -> None:
     """Print and write the table.
 
     Raises:
         DtiError: a wrong grid, no results, or results of other targets.
     """
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("grid", type=Path, metavar="GRID.yaml")
-    parser.add_argument("--results", type=Path, help="the folder of the sweep's results; by default beside the grid")
-    given = parser.parse_args()
+    given = parse()
     folder = given.results or given.grid.with_suffix("")
     mine, theirs = ours(given.grid, folder), rivals(folder / "rivals")
     if not mine or not theirs:

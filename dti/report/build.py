@@ -14,7 +14,7 @@ from dti.report import against, card, cost, figures, models, parity, rivals, sli
 from dti.report.comparing import Bootstrap
 from dti.report.document import Block, Document, Fact, Section, Table, Words, cells
 from dti.report.models import Quality
-from dti.report.run import Run, machine
+from dti.report.run import Run, machine, why_unofficial
 from dti.report.targets import MODEL, Histories, Targets, read_targets
 
 PACKED = "data/packed"
@@ -127,9 +127,7 @@ def _limits(run: Run, targets: Targets | None) -> list[str]:
     if data["dataset"] == "demo":
         lines.append("The data set is generated: it shows that everything works, and nothing about real users.")
     elif not data["official"]:
-        lines.append(
-            "UNOFFICIAL ARCHIVE: its checksum is not the published one. Do not put these numbers beside published ones."
-        )
+        lines.append(f"UNOFFICIAL ARCHIVE: {why_unofficial(data)}. Do not put these numbers beside published ones.")
     kept = data["users_kept"]
     if kept["kept"] != kept["of"]:
         lines.append(f"A sample: {kept['kept']:,} of {kept['of']:,} users, drawn at random.")

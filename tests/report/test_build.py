@@ -209,6 +209,8 @@ def test_limits_say_seed_archive_and_sample(make_run):
     found = texts(build(make_run(data=data, metrics={"backbone_weights": "GGUF Q4_1"}), SAMPLES), "limits")
     for words in ("seed 1", "UNOFFICIAL ARCHIVE", "40 of 6,040 users", "quantised: GGUF Q4_1", "(cpu, 1 thread)"):
         assert words in found
+    unknown = {"dataset": "amazon-2018", "official": False, "title": "Amazon X 2018 (no published checksum)"}
+    assert "no checksum of it is published" in texts(build(make_run(data=unknown), SAMPLES), "limits")
     assert "UNOFFICIAL" not in texts(build(make_run(data={"dataset": "ml-1m"}), SAMPLES), "limits")
 
 
