@@ -119,6 +119,7 @@ class Trained:
     epochs: int
     best_epoch: int
     hours: float
+    processor_hours: float = 0.0
 
     @property
     def parameters(self) -> int:
@@ -153,13 +154,13 @@ def train(
     """Train on all training targets; stop after ``patience`` epochs without a better validation AUC.
 
     Args:
-        until: no epoch but the first begins after this ``time.monotonic()``.
+        until: no epoch but the first begins after this ``time.process_time()``.
     """
     torch.manual_seed(seed)
     model = build(name, features, setting, seed)
     optimizer = torch.optim.Adam(model.parameters(), lr=setting.learning_rate)
     rng, rows, valid = np.random.default_rng(seed), features.targets("train"), features.targets("valid")
-    best, begun = Trained(model, setting, -1.0, 0, 0, 0.0), time.monotonic()
+    best, begun = Trained(model, setting, -1.0, 0, 0, 0.0), _clocks()
     weights = copy.deepcopy(model.state_dict())
     for epoch in range(1, epochs + 1):
         _epoch(f"{name} {epoch}/{epochs}", model, optimizer, features, rng.permutation(rows), setting.batch)
@@ -167,11 +168,16 @@ def train(
         best.epochs = epoch
         if found > best.valid_auc:
             best.valid_auc, best.best_epoch, weights = found, epoch, copy.deepcopy(model.state_dict())
-        if epoch - best.best_epoch >= patience or time.monotonic() > until:
+        if epoch - best.best_epoch >= patience or time.process_time() > until:
             break
     model.load_state_dict(weights)
-    best.hours = (time.monotonic() - begun) / 3600
+    best.hours, best.processor_hours = ((now - then) / 3600 for now, then in zip(_clocks(), begun, strict=True))
     return best
+
+
+def _clocks() -> tuple[float, float]:
+    """Seconds of the wall's clock and of this process's threads: they part where other work takes the processor."""
+    return time.monotonic(), time.process_time()
 
 
 def _epoch(what: str, model: Any, optimizer: Any, features: Features, rows: Ids, batch: int) -> None:

@@ -26,7 +26,8 @@ class Scored:
     """A trained rival by its scores, and what it took.
 
     Attributes:
-        hours: of the training whose scores these are; ``tuning_hours``: of all trials.
+        hours: of the training whose scores these are, by the wall's clock; ``processor_hours``: of its threads.
+        tuning_hours: of the threads of all trials.
         epochs: how often that training saw each training target.
         trials: settings that were tried, the chosen one first.
     """
@@ -39,6 +40,7 @@ class Scored:
     valid_auc: float | None
     parameters: int
     hours: float
+    processor_hours: float
     tuning_hours: float
     epochs: int
     trials: Sequence[Mapping[str, Any]] = field(default_factory=list)
@@ -62,6 +64,7 @@ def write(found: Scored, folder: Path, store: Store, bootstrap: int, features: l
         "train_targets": store.meta.counts.train,
         "parameters": found.parameters,
         "training_hours": found.hours,
+        "processor_hours": found.processor_hours,
         "tuning_hours": found.tuning_hours,
         "targets_per_second": store.meta.counts.train * found.epochs / max(found.hours * 3600, 1e-9),
         "device": "cpu",
