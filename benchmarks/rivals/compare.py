@@ -123,7 +123,7 @@ def row(model: Model, chosen: Model) -> dict[str, str]:
 
 def words(model: Model, chosen: Model, gaps: Mapping[str, Estimate]) -> str:
     """Who wins by AUC and gAUC, where the interval of the difference leaves out 0, and by what the number is better."""
-    said = []
+    said = [] if any(gap.low is not None for gap in gaps.values()) else ["no interval"]
     for title, gap in gaps.items():
         if gap.low is not None and gap.high is not None and (gap.low > 0 or gap.high < 0):
             said.append(f"{'wins' if gap.low > 0 else 'loses'} by {title}")
