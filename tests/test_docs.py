@@ -209,6 +209,13 @@ def test_links_and_files_exist(document: Path) -> None:
     assert document == LOG or [name for name in named if not (ROOT / name).exists()] == []
 
 
+def test_tables_of_rivals_are_those_that_the_command_wrote() -> None:
+    text = (ROOT / "docs/results.md").read_text()
+    tables = sorted((ROOT / "benchmarks/study").glob("*/rivals/table.md"))
+    assert len(tables) == 4
+    assert [str(path.relative_to(ROOT)) for path in tables if path.read_text().strip() not in text] == []
+
+
 def test_tests_that_documents_name_exist() -> None:
     sources = "\n".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
     for document in set(DOCUMENTS) - {LOG}:
