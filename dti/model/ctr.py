@@ -82,7 +82,7 @@ class CtrModel(nn.Module):
         content = torch.from_numpy(row.tokens_S)
         embedded = self._embedded(torch.cat([content, probes]))
         reading = reading_of(view_of(row, self.sight), self.rope, self.backend, self._heads, embedded)
-        return self._logits(self._hidden(embedded, reading)[content.numel() :])
+        return self._logits(self._hidden(embedded, reading))
 
     def tokens_of(self, row: Row) -> int:
         """How many tokens a forward pass of the row computes."""
