@@ -118,7 +118,7 @@ def reading_of(view: View, rope: Rope, backend: Backend, heads: int, embedded: T
     Args:
         embedded: the embeddings of all tokens, (1, T, width).
     """
-    like = embedded.new_empty(0, dtype=_working_dtype(embedded))
+    like = embedded.new_empty(0, dtype=working_dtype(embedded))
     forgets = view.content_alpha is not None or view.probe_alpha is not None
     query = rope.table(torch.cat([view.position_S, view.query_position_K]), like)
     key = rope.table(torch.cat([view.key_position_S, view.query_position_K]), like)
@@ -139,12 +139,12 @@ def probe_reading_of(view: View, rope: Rope, backend: Backend, heads: int, embed
     Args:
         embedded: the embeddings of the probes, (1, K, width).
     """
-    like = embedded.new_empty(0, dtype=_working_dtype(embedded))
+    like = embedded.new_empty(0, dtype=working_dtype(embedded))
     turn = rope.table(view.query_position_K, like)
     return Reading(0, BACKENDS[backend](view, heads, like.device), turn, turn, None, None, given)
 
 
-def _working_dtype(x: Tensor) -> torch.dtype:
+def working_dtype(x: Tensor) -> torch.dtype:
     """What attention will receive: autocast's type where it is on, the weights' own elsewhere."""
     kind = x.device.type
     return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
