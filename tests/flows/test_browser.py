@@ -89,8 +89,8 @@ def test_a_run_from_the_form_is_seen_to_complete(served, page):
     open_run(page, served, run["id"])
     expect(page.get_by_text("Completed", exact=True).first).to_be_visible(timeout=15 * MINUTES)
     picture(page, "run")
-    page.get_by_role("tab", name="Artifacts").click()
-    page.get_by_role("link", name="metrics").first.click()
+    page.get_by_text("Artifacts", exact=True).last.click()
+    page.get_by_text("metrics", exact=True).first.click()
     for words in ("popularity", "logistic regression", "oracle"):
         expect(page.get_by_text(words, exact=True).first).to_be_visible()
     picture(page, "metrics")

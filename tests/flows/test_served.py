@@ -58,7 +58,7 @@ def test_a_run_from_the_form_is_recorded_and_leaves_the_users_tree_alone(served,
     assert any(line.startswith("epoch 1/1: ") for line in served.said(run))
     found = served.artifacts(run)
     rows = json.loads(found["metrics"]["data"])
-    assert [row[""] for row in rows] == ["model", "popularity", "logistic regression", "oracle"]
+    assert [row["scores of"] for row in rows] == ["model", "popularity", "logistic regression", "oracle"]
     link = f"http://127.0.0.1:{served.ports[1]}/#/experiments/1/runs/{recorded[0].info.run_id}"
     assert link in found["report"]["data"]
     assert found["progress-train"]["data"] == 100.0
@@ -202,6 +202,24 @@ def test_a_stopped_mlflow_server_loses_nothing(served):
     wait_for(back, 120, "the MLflow server")
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounts a small disk, which needs root")
+def test_a_full_disk_fails_a_run_before_any_work_and_the_next_one_finishes(served, first):
+    runs = served.home / "runs"
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", str(runs)], capture_output=True)
+    if mounted.returncode:
+        pytest.skip(f"no small disk can be mounted here: {mounted.stderr.decode().strip()}")
+    try:
+        run = served.start(params=SMALL)
+        assert served.ended(run) == "Failed"
+        message = served.run(run)["state"]["message"]
+        assert "0.1 GiB of disk are free, and a run needs 2 GiB; nothing was begun" in message
+        assert not (runs / run).exists()
+    finally:
+        subprocess.run(["umount", str(runs)], check=True)
+    assert (runs / first[0] / "reports/metrics.json").is_file()
+    assert served.ended(served.start(params=SMALL)) == "Completed"
+
+
 def test_ten_runs_at_once_finish_one_at_a_time(served, first):
     runs = [served.start(params=SMALL | {"evaluate": {"bootstrap": 51 + n}}) for n in range(10)]
     assert [served.ended(run, 1500) for run in runs] == ["Completed"] * 10
@@ -215,8 +233,8 @@ def test_a_sweep_survives_a_failed_cell_and_names_its_winner(served, first):
     assert served.ended(run) == "Failed"
     assert "2 of 4 cells failed" in served.run(run)["state"]["message"]
     rows = json.loads(served.artifacts(run)["sweep"]["data"])
-    assert sorted(row[""] for row in rows) == ["", "failed", "failed", "winner"]
-    winner = next(row for row in rows if row[""] == "winner")
+    assert sorted(row["outcome"] for row in rows) == ["done", "failed", "failed", "winner"]
+    winner = next(row for row in rows if row["outcome"] == "winner")
     assert winner["validation AUC"] == max(row["validation AUC"] or 0 for row in rows)
     [parent] = [r for r in served.mlflow_runs() if "dti.winner" in r.data.tags]
     children = served.mlflow_runs(**{"mlflow.parentRunId": parent.info.run_id})
@@ -243,7 +261,7 @@ def test_versions_are_promoted_refused_and_rolled_back_from_the_ui(served, first
     assert served.run(refused)["state_type"] == "COMPLETED"
     assert ": AUC: " in served.run(refused)["state"]["message"]
     checks = json.loads(served.artifacts(refused)["checks"]["data"])
-    assert [row[""] for row in checks] == ["AUC", "log loss", "ECE", "parity gap", "served scores"]
+    assert [row["check"] for row in checks] == ["AUC", "log loss", "ECE", "parity gap", "served scores"]
     assert served.ended(served.start("rollback")) == "Failed", "nothing is previous"
 
     assert served.ended(served.start("promote", force=True)) == "Forced"
@@ -254,8 +272,8 @@ def test_versions_are_promoted_refused_and_rolled_back_from_the_ui(served, first
     run = served.start(params=SMALL | {"train": SMALL["train"] | {"seed": 88}})
     assert served.ended(run) == "Completed"
     rows = json.loads(served.artifacts(run)["metrics"]["data"])
-    assert rows[1][""] == f"champion, version {old}"
-    assert rows[1]["AUC"] == read_json(served.home / "runs" / first[0] / "reports/metrics.json")["auc"]
+    assert rows[1]["scores of"] == f"champion, version {old}"
+    assert rows[1]["AUC"] == round(read_json(served.home / "runs" / first[0] / "reports/metrics.json")["auc"], 4)
 
 
 def test_a_run_is_applied_from_the_ui(served, first):
