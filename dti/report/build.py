@@ -155,7 +155,7 @@ def _made_of(run: Run, store: Store) -> Section:
             for name, value in flatten(run.parameters).items()
             if (not name.startswith("pack.templates.") or name.startswith(chosen))
             and not any(name.startswith(f"{part}.") and part != kind for part in SOURCES)
-            and not name.startswith("track.")
+            and not name.startswith(against.NO_MATTER)
         }
         rows = [cells(f"`{name}`", against.shown(value)) for name, value in flat.items()]
         note = "What they mean: `docs/parameters.md`."
