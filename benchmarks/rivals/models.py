@@ -42,14 +42,20 @@ GRID = {
     "batch": (512, 2048, 256),
 }
 """The values that are drawn from; the first trial takes the first of each."""
+STEPS, SMALLEST = 16, 16  # an epoch has this many steps, unless batches would get smaller than that
 
 
-def settings(trials: int, seed: int) -> list[Setting]:
-    """The first value of each, then random draws, no setting twice."""
-    rng = np.random.default_rng(seed)
-    drawn = [Setting(**{name: values[0] for name, values in GRID.items()})]
+def settings(trials: int, seed: int, targets: int) -> list[Setting]:
+    """The first value of each, then random draws, no setting twice.
+
+    Args:
+        targets: of training; small sets get smaller batches.
+    """
+    rng, largest = np.random.default_rng(seed), max(SMALLEST, targets // STEPS)
+    grid = GRID | {"batch": tuple(min(batch, largest) for batch in GRID["batch"])}
+    drawn = [Setting(**{name: values[0] for name, values in grid.items()})]
     for _ in range(100 * trials):
-        found = Setting(**{name: values[int(rng.integers(len(values)))] for name, values in GRID.items()})
+        found = Setting(**{name: values[int(rng.integers(len(values)))] for name, values in grid.items()})
         if len(drawn) < trials and found not in drawn:
             drawn.append(found)
     return drawn
@@ -113,6 +119,7 @@ class Trained:
     epochs: int
     best_epoch: int
     hours: float
+    processor_hours: float = 0.0
 
     @property
     def parameters(self) -> int:
@@ -134,13 +141,26 @@ def score(model: Any, features: Features, rows_T: Ids) -> NDArray[np.float64]:
     return torch.cat(parts).flatten().double().numpy()
 
 
-def train(name: str, features: Features, setting: Setting, *, epochs: int, patience: int, seed: int) -> Trained:
-    """Train on all training targets; stop after ``patience`` epochs without a better validation AUC."""
+def train(
+    name: str,
+    features: Features,
+    setting: Setting,
+    *,
+    epochs: int,
+    patience: int,
+    seed: int,
+    until: float = float("inf"),
+) -> Trained:
+    """Train on all training targets; stop after ``patience`` epochs without a better validation AUC.
+
+    Args:
+        until: no epoch but the first begins after this ``time.process_time()``.
+    """
     torch.manual_seed(seed)
     model = build(name, features, setting, seed)
     optimizer = torch.optim.Adam(model.parameters(), lr=setting.learning_rate)
     rng, rows, valid = np.random.default_rng(seed), features.targets("train"), features.targets("valid")
-    best, begun = Trained(model, setting, -1.0, 0, 0, 0.0), time.monotonic()
+    best, begun = Trained(model, setting, -1.0, 0, 0, 0.0), _clocks()
     weights = copy.deepcopy(model.state_dict())
     for epoch in range(1, epochs + 1):
         _epoch(f"{name} {epoch}/{epochs}", model, optimizer, features, rng.permutation(rows), setting.batch)
@@ -148,11 +168,16 @@ def train(name: str, features: Features, setting: Setting, *, epochs: int, patie
         best.epochs = epoch
         if found > best.valid_auc:
             best.valid_auc, best.best_epoch, weights = found, epoch, copy.deepcopy(model.state_dict())
-        if epoch - best.best_epoch >= patience:
+        if epoch - best.best_epoch >= patience or time.process_time() > until:
             break
     model.load_state_dict(weights)
-    best.hours = (time.monotonic() - begun) / 3600
+    best.hours, best.processor_hours = ((now - then) / 3600 for now, then in zip(_clocks(), begun, strict=True))
     return best
+
+
+def _clocks() -> tuple[float, float]:
+    """Seconds of the wall's clock and of this process's threads: they part where other work takes the processor."""
+    return time.monotonic(), time.process_time()
 
 
 def _epoch(what: str, model: Any, optimizer: Any, features: Features, rows: Ids, batch: int) -> None:

@@ -12,6 +12,7 @@ from dti.errors import DtiError
 
 CHUNK = 1 << 24  # bytes
 SEPARATORS = ",\t;|"
+SECOND = "_duplicated_0"  # what polars adds to a column's name that the header has already
 
 
 def _chunks(source: Path | bytes) -> Iterator[bytes]:
@@ -68,10 +69,17 @@ def _header(source: Path | bytes, name: str, required: Sequence[str]) -> tuple[l
         scan = pl.scan_csv(source, separator=separator, infer_schema=False, n_rows=0, truncate_ragged_lines=True)
         found[separator] = scan.collect_schema().names()
         if set(required) <= set(found[separator]):
+            _refuse_twice(found[separator], name, required)
             return found[separator], separator
     columns = max(found.values(), key=len)
     missing = [column for column in required if column not in columns]
     raise DtiError(f"{name}: no column {', '.join(missing)}; the header has {', '.join(columns)}")
+
+
+def _refuse_twice(columns: Sequence[str], name: str, required: Sequence[str]) -> None:
+    twice = [column for column in required if f"{column}{SECOND}" in columns]
+    if twice:
+        raise DtiError(f"{name}: the header has {', '.join(twice)} twice; rename one of them")
 
 
 def scan_delimited(source: Path | bytes, name: str, required: Sequence[str]) -> Table:

@@ -5,8 +5,8 @@ from html import unescape
 import polars as pl
 
 _BLOCKS = r"(?is)<!--.*?(?:-->|$)|<(?:script|style)\b.*?(?:</(?:script|style)\s*>|$)"
-# A whole tag, or one with an attribute that the text's end cuts off; "<3" and "a < b" are no tags.
-_TAGS = r"(?s)</?[a-zA-Z][^<>]*>|<[a-zA-Z]+\s[^<>]*=[^<>]*$"
+# A whole tag, one with an attribute that the text's end cuts off, or the end of one; "<3" and "a < b" are no tags.
+_TAGS = r"""(?s)</?[a-zA-Z][^<>]*>|<[a-zA-Z]+\s[^<>]*=[^<>]*$|^[^<>]*["']\s*/>"""
 _ENTITY = r"&(?:#\d+|#x[0-9a-fA-F]+|[a-zA-Z][a-zA-Z0-9]*);"
 _SCRIPT = r"getTime\(\)|\bfunction\s*\w*\s*\(|\bvar\s+\w+\s*=|\bwindow\.\w+|\bdocument\.\w+\("
 

@@ -1,6 +1,8 @@
 """Puts the sections together: from a run's folder to a document."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from dti.errors import DtiError
 from dti.evaluation.numbers import number
@@ -12,12 +14,14 @@ from dti.report import against, card, cost, figures, models, parity, rivals, sli
 from dti.report.comparing import Bootstrap
 from dti.report.document import Block, Document, Fact, Section, Table, Words, cells
 from dti.report.models import Quality
-from dti.report.run import Run, machine
+from dti.report.run import Run, machine, why_unofficial
 from dti.report.targets import MODEL, Histories, Targets, read_targets
 
 PACKED = "data/packed"
 SOURCES = ("demo", "amazon", "table")
 """Sections of params.yaml that matter for their own kind of source alone."""
+LATER = ("track.", "promote.")
+"""Parameters of what comes after the report, which do not change it."""
 SAME = 1e-9  # the metrics of record and those of the scores differ by rounding alone
 
 
@@ -48,7 +52,7 @@ def build(
         sections=[
             Section("limits", "Read this first", [Words([*_limits(run, targets), *models.wins(found)], listed=True)]),
             *tested,
-            *([rivals.section(run)] if classic else []),
+            *([rivals.section(run, draw)] if classic else []),
             *beside,
             figures.section(run, len(targets) if targets else 0, targets.users if targets else 0),
             cost.section(run),
@@ -123,9 +127,7 @@ def _limits(run: Run, targets: Targets | None) -> list[str]:
     if data["dataset"] == "demo":
         lines.append("The data set is generated: it shows that everything works, and nothing about real users.")
     elif not data["official"]:
-        lines.append(
-            "UNOFFICIAL ARCHIVE: its checksum is not the published one. Do not put these numbers beside published ones."
-        )
+        lines.append(f"UNOFFICIAL ARCHIVE: {why_unofficial(data)}. Do not put these numbers beside published ones.")
     kept = data["users_kept"]
     if kept["kept"] != kept["of"]:
         lines.append(f"A sample: {kept['kept']:,} of {kept['of']:,} users, drawn at random.")
@@ -145,19 +147,21 @@ def _limits(run: Run, targets: Targets | None) -> list[str]:
     ]
 
 
+def _read(run: Run, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters that this run reads: not those of other sources, templates of other data sets, later stages."""
+    name, family = run.data["dataset"], run.data["dataset"].split("-")[0]
+    templates = parameters.get("pack", {}).get("templates", {})
+    own = name if name in templates else family
+    others = [f"pack.templates.{other}." for other in templates if other != own]
+    others += [f"{source}." for source in SOURCES if source != family]
+    return {name: value for name, value in flatten(parameters).items() if not name.startswith((*others, *LATER))}
+
+
 def _made_of(run: Run, store: Store) -> Section:
     """Parameters, and the checksums of all files that were read."""
     blocks: list[Block] = []
     if run.parameters is not None:
-        chosen, kind = f"pack.templates.{run.data['dataset']}.", run.data["dataset"].split("-")[0]
-        flat = {
-            name: value
-            for name, value in flatten(run.parameters).items()
-            if (not name.startswith("pack.templates.") or name.startswith(chosen))
-            and not any(name.startswith(f"{part}.") and part != kind for part in SOURCES)
-            and not name.startswith(against.NO_MATTER)
-        }
-        rows = [cells(f"`{name}`", against.shown(value)) for name, value in flat.items()]
+        rows = [cells(f"`{name}`", against.shown(value)) for name, value in _read(run, run.parameters).items()]
         note = "What they mean: `docs/parameters.md`."
         blocks.append(Table("Parameters", ["parameter", "value"], rows, "`params.yaml`", [note], texts=[1]))
     rows = [

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from dti.prompts.store import SPLITS, Store
 from dti.report.document import Block, Cell, Section, Table, Words, cells
-from dti.report.run import Run
+from dti.report.run import Run, why_unofficial
 from dti.report.targets import TEST, TRAIN, VALID, Histories
 
 DATA, PACK, PACKED = "`reports/data.json`", "`reports/pack.json`", "`data/packed`"
@@ -22,7 +22,7 @@ def section(run: Run, store: Store, every: Histories) -> Section:
 
 def _counts(run: Run) -> Table:
     data = run.data
-    official = "yes" if data["official"] else "no: the archive's checksum is not the published one"
+    official = "yes" if data["official"] else f"no: {why_unofficial(data)}"
     kept = data["users_kept"]
     rows = [
         cells("data set", data["title"]),

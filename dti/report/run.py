@@ -72,6 +72,12 @@ class Run:
         return [self.root / name for name in (*names, HISTORY, SCORES) if (self.root / name).exists()]
 
 
+def why_unofficial(data: Reports) -> str:
+    """Why an archive counts as unofficial (data.json says it in the title alone)."""
+    unknown = data["title"].endswith("(no published checksum)")
+    return "no checksum of it is published" if unknown else "its checksum is not the published one"
+
+
 def machine(run: Run) -> str:
     """The device and the threads of the training."""
     threads = run.train["threads"]

@@ -24,6 +24,7 @@ SEED = "train.seed"
 SLUG = 120  # characters of a file name, at most
 
 Scalar = bool | int | float | str | None
+Value = Scalar | list[Scalar]
 Values = Annotated[list[Scalar], Field(min_length=1)]
 
 
@@ -35,7 +36,7 @@ class Group(_Entry):
     """Cells that share a name: the cross product of ``over``, each with the values of ``set``."""
 
     name: str = Field(min_length=1, description="what its cells' names begin with")
-    set: dict[str, Scalar] = Field(default={}, description="dotted parameters of all of its cells")
+    set: dict[str, Value] = Field(default={}, description="dotted parameters of all of its cells")
     over: dict[str, Values] = Field(default={}, description="dotted parameters and the values to try")
 
 
@@ -45,7 +46,7 @@ class Grid(_Entry):
     name: str = Field(pattern=r"^\w[\w.-]*$", description="names the folder of workspaces and results")
     threads: int = Field(ge=1, description="threads of each cell's processes (OMP_NUM_THREADS)")
     baseline: str | None = Field(default=None, description="the group whose first configuration others are compared to")
-    set: dict[str, Scalar] = Field(default={}, description="dotted parameters of all cells")
+    set: dict[str, Value] = Field(default={}, description="dotted parameters of all cells")
     over: dict[str, Values] = Field(default={}, description="dotted parameters that multiply the cells of all groups")
     groups: list[Group] = Field(min_length=1, description="the groups, in the order of the table")
 
@@ -65,7 +66,7 @@ class Cell:
     group: str
     configuration: str
     seed: int
-    changes: Mapping[str, Scalar]
+    changes: Mapping[str, Value]
     parameters: Mapping[str, Any]
 
     @property
@@ -199,7 +200,7 @@ def _word(value: Scalar) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def _changed(base: Mapping[str, Any], changes: Mapping[str, Scalar]) -> dict[str, Any]:
+def _changed(base: Mapping[str, Any], changes: Mapping[str, Value]) -> dict[str, Any]:
     """The parameters with the dotted ``changes``."""
     content = copy.deepcopy(dict(base))
     for name, value in changes.items():

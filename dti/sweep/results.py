@@ -3,6 +3,7 @@
 The draws make cells comparable, paired by user, wherever the file goes: it holds no user, item or label.
 """
 
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 
 from dti import git
 from dti.errors import DtiError
-from dti.files import read_json, write_json
+from dti.files import atomic_file, read_json, write_json
 from dti.params import flatten
 from dti.sweep.grid import Cell, Grid
 from dti.workspace import SOURCES
@@ -45,13 +46,15 @@ def test_of(path: Path) -> dict[str, Any]:
 
 
 def write_result(place: Path, grid: Grid, cell: Cell, folder: Path, code: Mapping[str, Any]) -> None:
-    """Keep what the pipeline left in ``folder``.
+    """Keep what the pipeline left in ``folder``; the scores lie beside the report, for those who need more than AUC.
 
     Raises:
         DtiError: a report is missing, or the disk is full.
     """
     reports = {name: read_json(folder / "reports" / f"{name}.json") for name in REPORTS}
     pack = read_json(folder / "reports" / "pack.json")
+    with atomic_file(place.with_suffix(".parquet")) as partial:
+        shutil.copyfile(folder / SCORES, partial)
     content = {
         "grid": grid.name,
         "cell": cell.name,

@@ -5,7 +5,10 @@ import pytest
 
 from benchmarks.rivals.features import Features
 from benchmarks.rivals.models import NAMES, build, load_library, score, settings, train
+from benchmarks.rivals.simple import NAMES as NAMES_OF_SIMPLE
+from benchmarks.rivals.simple import simple
 from dti.errors import DtiError
+from dti.evaluation.baselines import baselines
 from dti.prompts.pack import pack
 from dti.prompts.store import Store
 
@@ -89,10 +92,28 @@ def test_users_that_training_does_not_know_are_still_told_apart(features, monkey
 
 
 def test_settings_are_distinct_and_begin_with_the_fixed_one():
-    drawn = settings(12, seed=1)
+    drawn = settings(12, seed=1, targets=100_000)
     assert len(set(drawn)) == 12
-    assert settings(12, seed=1) == drawn
-    assert settings(1, seed=5) == drawn[:1]
+    assert settings(12, seed=1, targets=100_000) == drawn
+    assert settings(1, seed=5, targets=100_000) == drawn[:1]
+
+
+def test_an_epoch_of_a_small_set_has_steps_enough():
+    assert {setting.batch for setting in settings(12, seed=1, targets=480)} == {30}
+    assert {setting.batch for setting in settings(12, seed=1, targets=3)} == {16}
+
+
+def test_popularity_and_regression_are_those_of_evaluate(features, monkeypatch):
+    monkeypatch.setitem(globals(), "SPLITS", [["train", "train", "valid", "test"], ["train", "valid", "test"]])
+    made = features()
+    found = {one.model: one for one in simple(made, seed=1)}
+    columns = (made.packed_user_M.astype(np.int32), made.packed_item_M.astype(np.int32), made.label_M, made.split_M)
+    expected = baselines(*columns)
+    assert list(found) == list(NAMES_OF_SIMPLE)
+    assert found["popularity"].test.score.tolist() == expected["test"].popularity.tolist()
+    assert found["logistic regression"].valid.score.tolist() == expected["valid"].regression.tolist()
+    assert found["popularity"].test.label.tolist() == [0, 1]
+    assert found["popularity"].parameters == 3  # the items of the three training targets
 
 
 def installed() -> bool:
@@ -107,10 +128,16 @@ def installed() -> bool:
 @pytest.mark.parametrize("name", NAMES)
 def test_every_model_learns(features, name):
     made = features()
-    setting = settings(1, 0)[0]
+    setting = settings(1, 0, 3)[0]
     trained = train(name, made, setting, epochs=2, patience=2, seed=1)
     found = score(trained.model, made, made.targets("train"))
     assert found.shape == (3,)
     assert np.all((found > 0) & (found < 1))
     fresh = build(name, made, setting, 1)
     assert not np.array_equal(found, score(fresh, made, made.targets("train")))
+
+
+@pytest.mark.skipif(not installed(), reason="needs DeepCTR-Torch, which `make baselines` installs")
+def test_no_epoch_but_the_first_begins_when_time_is_over(features):
+    setting = settings(1, 0, 3)[0]
+    assert train("DeepFM", features(), setting, epochs=5, patience=5, seed=1, until=0.0).epochs == 1

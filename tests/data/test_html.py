@@ -11,6 +11,8 @@ from dti.data.html import cleaned, has_markup
         (None, None),
         ("Brown &amp; Blue &#39;Tin&#39; &eacute;", "Brown & Blue 'Tin' é"),
         ('<span class="a-size-medium a-color-secondary"', ""),
+        (' Magazines" />', ""),
+        ("2' x 4' board \"new\"", "2' x 4' board \"new\""),
         ("<b>Bold</b> and<br/>broken\n\n line", "Bold and broken line"),
         ("<script type='text/javascript'>var a = 1 < 2;</script>Real title", "Real title"),
         ("Real title <script>\nif (a) {", "Real title"),

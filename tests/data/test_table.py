@@ -205,6 +205,7 @@ def test_repeated_events(desk):
     [
         ("a.csv", CSV.replace("7,1,0", ",1,0"), {}, "a.csv, row 5, column user_id: empty"),
         ("a.csv", CSV, {"user": "who"}, "a.csv: no column who; the header has user_id, item_id, label"),
+        ("a.csv", CSV.replace("title", "label", 1), {"item_fields": ["item_id"]}, "a.csv: the header has label twice"),
         ("a.csv", CSV, {"label": None, "rating": "title"}, "row 2, column title: 'pan', but must be a number"),
         ("a.csv", CSV.replace("1,10", "nan,10"), {"label": None, "rating": "label"}, "row 2, column label: 'nan'"),
         ("a.csv", CSV, {"item_fields": ["brand"]}, "no column brand; the header has user_id"),

@@ -209,6 +209,8 @@ def test_limits_say_seed_archive_and_sample(make_run):
     found = texts(build(make_run(data=data, metrics={"backbone_weights": "GGUF Q4_1"}), SAMPLES), "limits")
     for words in ("seed 1", "UNOFFICIAL ARCHIVE", "40 of 6,040 users", "quantised: GGUF Q4_1", "(cpu, 1 thread)"):
         assert words in found
+    unknown = {"dataset": "amazon-2018", "official": False, "title": "Amazon X 2018 (no published checksum)"}
+    assert "no checksum of it is published" in texts(build(make_run(data=unknown), SAMPLES), "limits")
     assert "UNOFFICIAL" not in texts(build(make_run(data={"dataset": "ml-1m"}), SAMPLES), "limits")
 
 
@@ -225,6 +227,16 @@ def test_the_parameters_are_there_with_the_files_they_gave(document):
     assert {"`reports/metrics.json`", "`reports/history.csv`", "`data/scores/test.parquet`", "`data/packed`"} <= set(
         files
     )
+
+
+@pytest.mark.parametrize(("dataset", "template"), [("ml-1m", "ml"), ("amazon-2018-5core", "amazon"), ("demo", "demo")])
+def test_the_parameters_are_those_that_the_run_reads(make_run, dataset, template):
+    table = tables(build(make_run(data={"dataset": dataset}), SAMPLES), "made-of")["Parameters"]
+    names = {line[0].text.strip("`") for line in table.rows}
+    assert {name.split(".")[2] for name in names if name.startswith("pack.templates.")} == {template}
+    assert f"pack.templates.{template}.item" in names
+    sections = {name.split(".")[0] for name in names}
+    assert sections & {"demo", "amazon", "table", "promote", "track"} == {template} - {"ml"}
 
 
 def test_every_table_and_figure_names_its_source(document):

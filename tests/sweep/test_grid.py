@@ -43,6 +43,12 @@ def test_a_group_overrides_what_all_cells_get():
     assert BASE["train"]["epochs"] != 3
 
 
+def test_a_list_is_a_value():
+    """Two archives have two checksums: data.sha256 of the Amazon sets."""
+    (cell,) = cells_of({"name": "a"}, set={"data.name": "amazon-2018-5core", "data.sha256": ["a" * 64, "b" * 64]})
+    assert filled(cell.parameters)["data"]["sha256"] == ["a" * 64, "b" * 64]
+
+
 def test_parameters_with_the_same_last_name_are_told_apart():
     over = {"model.tiny.dropout": [0.0, 0.5], "model.lora.dropout": [0.1]}
     assert cells_of({"name": "a", "over": over})[1].name == "a model.tiny.dropout=0.5 model.lora.dropout=0.1 seed=1"
