@@ -288,7 +288,7 @@ def _answers(port: int) -> int:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(3600)
 def test_the_commands_of_the_documents_work(make_copy) -> None:
     project = Project(make_copy(git=True))
     try:

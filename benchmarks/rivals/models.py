@@ -80,8 +80,8 @@ def load_library() -> ModuleType:
 def build(name: str, features: Features, setting: Setting, seed: int) -> Any:
     """One of the models, with fresh weights.
 
-    DIN attends to the n labelled interactions one by one; the others average the embeddings of the liked and of the
-    disliked ones.
+    DIN attends to the n labelled interactions one by one; the others add up the embeddings of the liked and of the
+    disliked ones, which tells them how many there are of each, too (means do not).
     """
     library = load_library()
     sparse, varlen = library.inputs.SparseFeat, library.inputs.VarLenSparseFeat
@@ -91,7 +91,7 @@ def build(name: str, features: Features, setting: Setting, seed: int) -> Any:
     def history(feature: str, of: str, length: str | None) -> Any:
         table = feature if name == "AutoInt" else of  # the library's AutoInt counts tables where it means features
         column = sparse(feature, features.sizes[of], setting.width, embedding_name=table)
-        return varlen(column, features.n, length_name=length)
+        return varlen(column, features.n, combiner="sum", length_name=length)
 
     shared = {
         "dnn_hidden_units": setting.layers,

@@ -52,16 +52,21 @@ class Bootstrap:
 
     def auc(self, label: Array, score: Array, user: Array) -> Estimate:
         """AUC with its interval; without one where there are fewer than ``LEAST`` users."""
-        return self._estimate(m.auc(label, score), m.auc_draws, (label, score, user))
+        return self._estimate(m.auc(label, score), m.auc_draws, (label, score, user), np.unique(user).size)
 
     def gauc(self, label: Array, score: Array, user: Array) -> Estimate:
-        """gAUC, as ``auc``."""
-        return self._estimate(m.gauc(label, score, user), m.gauc_draws, (label, score, user))
+        """gAUC, as ``auc``; users of one label have none and do not count."""
+        both = np.intersect1d(user[label == 1], user[label == 0]).size
+        return self._estimate(m.gauc(label, score, user), m.gauc_draws, (label, score, user), both)
 
     def _estimate(
-        self, value: float | None, draws: Callable[..., NDArray[np.float64]], columns: tuple[Array, Array, Array]
+        self,
+        value: float | None,
+        draws: Callable[..., NDArray[np.float64]],
+        columns: tuple[Array, Array, Array],
+        users: int,
     ) -> Estimate:
-        enough = value is not None and np.unique(columns[2]).size >= LEAST
+        enough = value is not None and users >= LEAST
         found = draws(*columns, self.samples, self.seed) if enough else np.full(self.samples, np.nan)
         return estimate(value, found)
 

@@ -11,7 +11,7 @@ from dti.files import read_json, write_json
 from dti.prompts.store import SPLITS, Store
 from dti.report import models
 from dti.report.build import build
-from dti.report.comparing import estimate
+from dti.report.comparing import Bootstrap, estimate
 from dti.report.document import Table, Words
 
 SAMPLES = 50
@@ -166,6 +166,17 @@ def test_few_users_have_no_interval(document):
             "too few users to tell",
             "cannot be compared: only one label, or no targets",
         }
+
+
+def test_users_of_one_label_do_not_count_for_an_interval_of_gauc():
+    user = np.repeat(np.arange(20), 2)
+    label = np.where(np.arange(40) % 2, 1, (user >= 5).astype(int))  # five users have both labels
+    score = np.linspace(0, 1, 40)
+    draw = Bootstrap(SAMPLES, 1)
+    assert draw.auc(label, score, user).low is not None
+    few = draw.gauc(label, score, user)
+    assert (few.value, few.low, few.high) == (1.0, None, None)
+    assert draw.gauc(np.arange(40) % 2, score, user).low is not None
 
 
 def test_the_data_card_counts_what_the_packed_data_hold(document, one, tested):
