@@ -4,7 +4,7 @@
 # make test-all   the same, with the slow and browser tests
 # make baselines  DeepFM, DCNv2, AutoInt and DIN on the packed data, tuned within a budget (installs DeepCTR-Torch)
 # make lock       resolve requirements.lock anew from pyproject.toml
-# make clean      remove the environment and tool caches (DVC's cache, models, records and workspaces stay)
+# make clean      free DVC's cache of what no run and no registered version needs; remove the environment and tool caches
 
 PYTHON ?= python3.11
 VENV := .venv
@@ -62,4 +62,5 @@ lock:
 	sed -i '/packages are considered to be unsafe/,$$d' requirements.lock
 
 clean:
+	@test ! -x $(BIN)/python || $(BIN)/python -m dti clean
 	rm -rf $(VENV) $(VENV)-lock .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -156,7 +156,7 @@ class Bench:
         return peak
 
     def _counted(self, sight: Sight, prompts: Prompts, batch: list[Row], seconds: float, peak: int) -> Step:
-        work = sum((counted(row, sight) for row in batch), Work(0, 0))
+        work = sum((counted(row, sight) for row in batch), Work())
         return Step(
             targets=int(prompts.targets.sum()),
             seconds=seconds,

@@ -33,7 +33,7 @@ def bound_of(paradigm: Paradigm, n: int, c: float, distinct: float, labels: floa
 def result_of(paradigm: Paradigm, steps: Sequence[Step], shape: Shape, n: int, c: float) -> Result:
     """A result row, but for what compares it with the sliding window; rounds are kept under ``rates``."""
     rates = [step.targets / step.seconds for step in steps]
-    targets, work = sum(s.targets for s in steps), sum((s.work for s in steps), Work(0, 0))
+    targets, work = sum(s.targets for s in steps), sum((s.work for s in steps), Work())
     labels = sum(s.labels for s in steps) / max(1, sum(s.texts for s in steps))
     bound = bound_of(paradigm, n, c, sum(s.distinct for s in steps) / targets, labels)
     return {

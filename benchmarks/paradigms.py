@@ -18,8 +18,9 @@ Rows that name no step size of their own take the first of --targets. The rate o
 beside the step, does not depend on the step's size, so their timed steps are as small as --seconds asks for.
 
 The cost model is dti/training/flops.py: `FLOP bound` is its ratio for mean texts and full contexts, `reached` the
-measured ratio's share of it. On CUDA, MFU = (6 N (full) or 4 N (LoRA) x tokens + 12 L W x pairs read) per second, all
-counted from the rows, / --peak; and GiB is the peak of allocated memory, of which the weights of all models are part.
+measured ratio's share of it. On CUDA, MFU = (6 N (full) or 4 N (LoRA) x tokens + 12 W x pairs read, in each layer that
+computes them) per second, all counted from the rows, / --peak; and GiB is the peak of allocated memory, of which the
+weights of all models are part.
 On a CPU one process cannot tell its rows apart: --memory runs a step of each in a process of its own (the interpreter,
 the store, and for `frozen` the making of the states included).
 """

@@ -10,6 +10,7 @@ from dti.errors import run_or_exit
 COMMANDS = {
     "apply": ("dti.apply", "bring a run of the UI into this folder: parameters, dvc.lock, reports, outputs"),
     "check": ("dti.check", "say what section table of params.yaml makes of a file, and what is wrong with it"),
+    "clean": ("dti.clean", "free DVC's cache of what no run, no registered version and no experiment needs"),
     "doctor": ("dti.doctor", "check that the pipeline can run here; --fix repairs what it can"),
     "parameters": (
         "dti.parameters",

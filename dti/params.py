@@ -324,6 +324,24 @@ class Promote(Section):
     bootstrap: int = Field(ge=100, description="bootstrap samples of users behind the interval of the gain")
 
 
+class Workers(Section):
+    """Who maps the shards of prepare and pack. The files are the same bytes, so that no stage depends on it."""
+
+    kind: Literal["single", "processes", "dask"] = Field(
+        description="who maps the shards of prepare and pack: this process, several on this machine, or a Dask cluster"
+    )
+    processes: int = Field(ge=1, le=256, description="how many processes of this machine (kind processes)")
+    address: str | None = Field(
+        min_length=1, description="the scheduler of a running Dask cluster, tcp://HOST:8786 (kind dask); null for none"
+    )
+
+    @model_validator(mode="after")
+    def _reachable(self) -> "Workers":
+        if (self.kind == "dask") != (self.address is not None):
+            raise ValueError("workers.address is the scheduler of workers.kind dask; give both or neither (null)")
+        return self
+
+
 class Params(Section):
     """The whole of params.yaml."""
 
@@ -338,6 +356,7 @@ class Params(Section):
     evaluate: Evaluate
     track: Track
     promote: Promote
+    workers: Workers
 
     @model_validator(mode="after")
     def _fits_devices(self) -> "Params":

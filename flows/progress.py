@@ -13,10 +13,10 @@ def _number(text: str) -> int:
 def share_of(line: str) -> float | None:
     """How much of its work, in per cent, a stage has done that says this; of all epochs in a training.
 
-    None where the line is no line of progress.
+    None where the line is no line of progress; a training's validation is part of its epoch.
     """
     found = LINE.match(line)
-    if not found:
+    if not found or found["what"] == "validation":
         return None
     total = _number(found["total"])
     share = _number(found["done"]) / total if total else 1.0

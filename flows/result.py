@@ -17,6 +17,8 @@ from dti.workspace import Workspace
 if TYPE_CHECKING:
     from dti.registry.champion import Champion
 
+WHOSE = "scores of"
+"""The column of names."""
 LINK = re.compile(r"(?P<server>http\S+)/#/experiments/(?P<experiment>\w+)/runs/(?P<run>\w+)")
 """How a run in MLflow is found in a browser; the stage `track` says it."""
 
@@ -57,13 +59,20 @@ def read_result(workspace: Workspace) -> Result:
 
 
 def table_of(metrics: Mapping[str, Any], champion: "Champion | None" = None) -> list[dict[str, Any]]:
-    """A row for the model, for the champion if there is one, and for each baseline that has metrics."""
+    """A row for the model, for the champion if there is one, and for each baseline that has metrics.
+
+    Every column has a name: Prefect's UI does not show one without.
+    """
     rows = {name: {column: metrics[key] for column, key in _keys(name)} for name in KEYS if KEYS[name][0] in metrics}
     if champion:
         other = "" if champion.same_targets else ", on other test targets"
         theirs = {column: champion.metrics.get(key) for column, key in _keys("model")}
         rows = {"model": rows.pop("model"), f"champion, version {champion.version}{other}": theirs, **rows}
-    return [{"": name, **scores} for name, scores in rows.items()]
+    return [{WHOSE: name, **{key: _short(score) for key, score in scores.items()}} for name, scores in rows.items()]
+
+
+def _short(score: float | None) -> float | None:
+    return None if score is None else round(score, 4)
 
 
 def _keys(row: str) -> list[tuple[str, str]]:

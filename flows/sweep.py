@@ -160,4 +160,4 @@ def _row(cell: Cell, children: Sequence[Child], winner: Child | None) -> dict[st
     found = next((child for child in children if child.cell is cell), None)
     metrics = found.result.metrics if found else {}
     scores = {"validation AUC": metrics.get("valid_auc"), "test AUC": metrics.get("auc")}
-    return {"cell": cell.name, **scores, "": "failed" if not found else "winner" if found is winner else ""}
+    return {"cell": cell.name, **scores, "outcome": "failed" if not found else "winner" if found is winner else "done"}

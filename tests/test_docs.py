@@ -63,6 +63,7 @@ ELSEWHERE = {
     "make run": "tests/test_pipeline.py",
     "make up": "tests/flows/test_served.py",
     "python -m dti apply": "tests/test_apply.py",
+    "python -m dti clean": "tests/registry/test_clean.py",
     "python -m dti promote": "tests/registry/test_story.py",
     "python -m dti rollback": "tests/registry/test_story.py",
     "python -m dti reproduce": "tests/registry/test_story.py",
@@ -79,6 +80,7 @@ NOT_RUN = {
     "dvc exp run -S data.name=amazon": "data that is not in the repository",
     "dvc exp run --temp": "named without its parameters",
     "python -m dti plan --check": "judges a time, which other work on the machine changes",
+    "dvc plots": "named without what to do",
     "dvc repro -P": "fetches every source",
     "python -m dti sweep benchmarks/study/": "hours, and data that is not in the repository",
     "python -m dti report --rivals": "needs rivals; tests/report/test_rivals.py has its section",
@@ -87,6 +89,7 @@ NOT_RUN = {
     "python benchmarks/scale.py": "minutes of measuring",
     "benchmarks/gpu.sh": "a GPU",
     "pip install bitsandbytes": "the net",
+    "pip install distributed": "the net",
     "source .venv/bin/activate": "the environment of the tests is another one",
 }
 """Commands that begin so are only looked at: they parse, and what they name exists. The longest beginning counts."""

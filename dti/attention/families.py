@@ -10,7 +10,7 @@ Gemma's embeddings are scaled inside its embedding module, so what that module r
 
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from dti.errors import DtiError
 
@@ -45,6 +45,15 @@ def check_family(kind: str) -> None:
 def norm_before_attention(kind: str, layer: Any) -> nn.Module:
     """What a decoder layer does to the residual stream before attention projects it."""
     return nn.Identity() if kind in POST_NORM else layer.input_layernorm
+
+
+def keys_and_values(attention: Any, x_1SD: Tensor) -> tuple[Tensor, Tensor]:
+    """The keys, not rotated, and the values that a layer's attention makes of its input, each (G, S, D)."""
+    k_1SD, v_1SD = attention.k_proj(x_1SD), attention.v_proj(x_1SD)
+    if (norm := getattr(attention, "k_norm", None)) is not None:  # OLMo2's is as wide as all heads, Qwen3's as one
+        k_1SD = norm(k_1SD.unflatten(-1, (-1, norm.weight.numel()))).flatten(-2)
+    k_GSD, v_GSD = (x[0].unflatten(-1, (-1, attention.head_dim)).transpose(0, 1) for x in (k_1SD, v_1SD))
+    return k_GSD, v_GSD
 
 
 def rotates(attention: nn.Module) -> bool:

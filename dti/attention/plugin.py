@@ -10,7 +10,7 @@ from transformers import AttentionInterface, PreTrainedModel
 
 from dti.attention.beside import Beside
 from dti.attention.blocks import Blocks
-from dti.attention.families import check_family, norm_before_attention, rotates
+from dti.attention.families import check_family, keys_and_values, norm_before_attention, rotates
 from dti.attention.flex import Flex, unsupported
 from dti.attention.reference import Reference
 from dti.attention.rope import UNTURNED, NeutralRotary, Rope, Table
@@ -62,6 +62,17 @@ class Given(Protocol):
 
 
 @dataclass(frozen=True)
+class Only:
+    """The keys and values of the one layer that is computed with them."""
+
+    bank: Bank
+
+    def layer(self, number: int) -> Bank:
+        """The bank, whichever layer asks."""
+        return self.bank
+
+
+@dataclass(frozen=True)
 class Reading:
     """All that one forward pass of one row needs; the same for every layer.
 
@@ -87,6 +98,13 @@ class Reading:
     kept: list[Bank] | None = None
     slopes: Sequence[Tensor] | None = None
 
+    def without_content(self, given: Given) -> "Reading":
+        """The same for the probes alone, to which the content's keys and values are given."""
+        probes = slice(self.content, None)
+        initial = None if self.initial is None else self.initial[:, probes]
+        query, key = self.query.part(probes), self.key.part(probes)
+        return replace(self, content=0, query=query, key=key, content_key=None, initial=initial, given=given)
+
 
 def attend_of(view: View, backend: Backend, heads: int, device: torch.device) -> Attend:
     """A backend's attention of one row."""
@@ -100,7 +118,7 @@ def reading_of(view: View, rope: Rope, backend: Backend, heads: int, embedded: T
     Args:
         embedded: the embeddings of all tokens, (1, T, width).
     """
-    like = embedded.new_empty(0, dtype=_working_dtype(embedded))
+    like = embedded.new_empty(0, dtype=working_dtype(embedded))
     forgets = view.content_alpha is not None or view.probe_alpha is not None
     query = rope.table(torch.cat([view.position_S, view.query_position_K]), like)
     key = rope.table(torch.cat([view.key_position_S, view.query_position_K]), like)
@@ -121,12 +139,12 @@ def probe_reading_of(view: View, rope: Rope, backend: Backend, heads: int, embed
     Args:
         embedded: the embeddings of the probes, (1, K, width).
     """
-    like = embedded.new_empty(0, dtype=_working_dtype(embedded))
+    like = embedded.new_empty(0, dtype=working_dtype(embedded))
     turn = rope.table(view.query_position_K, like)
     return Reading(0, BACKENDS[backend](view, heads, like.device), turn, turn, None, None, given)
 
 
-def _working_dtype(x: Tensor) -> torch.dtype:
+def working_dtype(x: Tensor) -> torch.dtype:
     """What attention will receive: autocast's type where it is on, the weights' own elsewhere."""
     kind = x.device.type
     return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
@@ -181,6 +199,24 @@ def _initial_values(module: Any, initial: Tensor | None, heads: int) -> Tensor |
 AttentionInterface.register("dti", dti_attention)
 
 
+def leave_content_out(layer: Any, inputs: tuple[Any, ...], named: dict[str, Any]) -> tuple[Any, dict[str, Any]] | None:
+    """Before the last layer (a forward hook): nobody reads what it makes of content, but for its keys and values.
+
+    So these alone are computed for content, and the layer itself for the probes. Exact, as every token passes through a
+    layer by itself but for attention.
+    """
+    reading: Reading = named["reading"]
+    if reading.content == 0 or reading.kept is not None:
+        return None
+    hidden_1TD, S, attention = inputs[0], reading.content, layer.self_attn
+    k_GSD, v_GSD = keys_and_values(attention, attention.before_attention[0](hidden_1TD[:, :S]))
+    if rotates(attention):
+        k_GSD = reading.key.part(slice(S)).rotate(k_GSD)
+    initial = None if reading.initial is None else reading.initial[:, :S]
+    bank = Bank(k_GSD, v_GSD, _initial_values(attention, initial, v_GSD.shape[0]))
+    return (hidden_1TD[:, S:], *inputs[1:]), named | {"reading": reading.without_content(Only(bank))}
+
+
 def attach(model: PreTrainedModel) -> Rope:
     """Make a stock causal language model read by this project's rules; returns its rotary frequencies.
 
@@ -199,6 +235,7 @@ def attach(model: PreTrainedModel) -> Rope:
     for layer in decoder.layers:
         norm = norm_before_attention(kind, layer)
         layer.self_attn.before_attention = (norm,)  # a tuple: the norm stays the layer's own
+    decoder.layers[-1].register_forward_pre_hook(leave_content_out, with_kwargs=True)
     decoder.rotary_emb = NeutralRotary(2 * rotary.inv_freq.numel())
     model.config._attn_implementation = "dti"
     model.config.use_cache = False

@@ -19,6 +19,10 @@ class Table:
         turned = torch.cat([-second, first], dim=-1)
         return x_HTD * self.cos + turned * self.sin
 
+    def part(self, places: slice) -> "Table":
+        """The table of some of its positions."""
+        return Table(self.cos[places], self.sin[places])
+
 
 UNTURNED = Table(torch.ones(()), torch.zeros(()))
 """For layers without positions: any queries and keys stay as they are."""

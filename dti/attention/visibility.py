@@ -107,6 +107,10 @@ class View:
     probe_alpha: Tensor | None = None
     beside: "View | None" = None
 
+    def elsewhere(self, place_S: Tensor) -> "View":
+        """The view as probes read it where content token s stands at ``place_S[s]`` of a larger table."""
+        return replace(self, segments=tuple(replace(s, keys_N=place_S[s.keys_N]) for s in self.segments))
+
     @property
     def early(self) -> "View":
         """The view without the tokens that ``beside`` reads for."""

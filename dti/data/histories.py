@@ -3,6 +3,8 @@
 Ids are held as polars Enums (4 bytes each, sorted as the strings are), so that tens of millions of rows fit in memory.
 """
 
+from collections.abc import Iterator
+
 import numpy as np
 import polars as pl
 
@@ -10,9 +12,13 @@ from dti.data.raw import Check
 from dti.data.tables import ROW, Table
 from dti.data.times import WHOLE, Clock
 from dti.errors import DtiError
+from dti.workers import Mapper
 
+AT_ONCE = 1_000_000
+"""Interactions of about one part; a part holds whole users."""
 MOST_RATINGS = 20  # as the pack stage takes them
 FRACTION = "fraction"  # microseconds beyond the second, where the source tells them
+PART = "part"
 
 
 def _ids(table: Table, column: str) -> pl.Enum:
@@ -69,16 +75,6 @@ def _same_user() -> pl.Expr:
     return pl.col("user_id") == pl.col("user_id").shift(1)
 
 
-def _in_time(frame: pl.DataFrame) -> tuple[pl.DataFrame, list[Check]]:
-    """Sorted by user and time, ties in file order."""
-    ordered = frame.sort("user_id", *_time_of(frame))
-    backwards = _same_user() & (pl.col(ROW) < pl.col(ROW).shift(1))
-    count = ordered.select(backwards.sum()).item()
-    if FRACTION in frame.columns:
-        ordered = _ranked(ordered)
-    return ordered, [Check("interactions later in time but earlier in the file than the one before", count, "sorted")]
-
-
 def _time_of(frame: pl.DataFrame) -> list[str]:
     return [name for name in ("timestamp", FRACTION, ROW) if name in frame.columns]
 
@@ -91,14 +87,27 @@ def _ranked(frame: pl.DataFrame) -> pl.DataFrame:
     return frame.drop(FRACTION).with_columns(pl.Series(ROW, rank))
 
 
-def _without_duplicates(ordered: pl.DataFrame) -> tuple[pl.DataFrame, list[Check]]:
-    """Of interactions with the same user, item and second, the last in the file: the source's latest word."""
-    key = pl.struct("user_id", "item_id", "timestamp")
-    kept = ordered.filter(key.is_last_distinct())
-    check = Check(
-        "duplicate interactions (same user, item and second)", len(ordered) - len(kept), "the file's last kept"
-    )
-    return kept, [check]
+def _parts(frame: pl.DataFrame) -> Iterator[pl.DataFrame]:
+    """Parts of about ``AT_ONCE`` interactions, the users in the order of their ids; one part where there are few."""
+    if len(frame) <= AT_ONCE:
+        yield frame
+        return
+    user = frame["user_id"].to_physical().to_numpy()
+    part_of_user = (np.cumsum(np.bincount(user)) - 1) // AT_ONCE
+    parts = frame.with_columns(pl.Series(PART, part_of_user[user])).partition_by(PART, as_dict=True, include_key=False)
+    yield from (parts.pop(key) for key in sorted(parts))
+
+
+def _ordered(part: pl.DataFrame) -> tuple[pl.DataFrame, int, int]:
+    """Some users' histories in time, ties in file order; how many rows were out of order, and how many duplicates.
+
+    Of interactions with the same user, item and second the last in the file stays: the source's latest word.
+    """
+    ordered = part.sort("user_id", *_time_of(part))
+    backwards = ordered.select((_same_user() & (pl.col(ROW) < pl.col(ROW).shift(1))).sum()).item()
+    kept = ordered.filter(pl.struct("user_id", "item_id", "timestamp").is_last_distinct())
+    order = pl.int_range(pl.len(), dtype=pl.Int32).over("user_id").alias("order")
+    return kept.with_columns(order), backwards, len(ordered) - len(kept)
 
 
 def _counts(frame: pl.DataFrame) -> list[Check]:
@@ -118,9 +127,18 @@ def _counts(frame: pl.DataFrame) -> list[Check]:
     ]
 
 
-def histories(frame: pl.DataFrame) -> tuple[pl.DataFrame, list[Check]]:
-    """Sorted by user and time, without duplicates, with each interaction's 0-based ``order`` in its user's history."""
-    ordered, backwards = _in_time(frame)
-    kept, duplicates = _without_duplicates(ordered)
-    order = pl.int_range(pl.len(), dtype=pl.Int32).over("user_id").alias("order")
-    return kept.with_columns(order), [*backwards, *duplicates, *_counts(kept)]
+def histories(frame: pl.DataFrame, mapper: Mapper = map) -> tuple[pl.DataFrame, list[Check]]:
+    """Sorted by user and time, without duplicates, with each interaction's 0-based ``order`` in its user's history.
+
+    Args:
+        mapper: puts the parts in order.
+    """
+    parts, backwards, repeated = zip(*mapper(_ordered, _parts(frame)), strict=True)
+    kept = pl.concat(parts)
+    if FRACTION in kept.columns:
+        kept = _ranked(kept)
+    return kept, [
+        Check("interactions later in time but earlier in the file than the one before", sum(backwards), "sorted"),
+        Check("duplicate interactions (same user, item and second)", sum(repeated), "the file's last kept"),
+        *_counts(kept),
+    ]

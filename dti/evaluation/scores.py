@@ -1,5 +1,6 @@
 """Reads the files of data/scores, and compares two runs on the targets that they share."""
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,13 @@ class Scores:
     def has_targets_of(self, other: "Scores") -> bool:
         """Whether both score the same targets: users, items and labels in the same order."""
         return all(np.array_equal(getattr(self, name), getattr(other, name)) for name in ("user", "item", "label"))
+
+    def digest(self) -> str:
+        """Names the targets: users, items and labels in order."""
+        total = hashlib.sha256()
+        for column in (self.user, self.item, self.label):
+            total.update("\0".join(map(str, column.tolist())).encode())
+        return total.hexdigest()
 
     def auc(self) -> float | None:
         """AUC of the scores."""

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from dti.attention.plugin import Backend, Reading, attach, probe_reading_of, reading_of
+from dti.attention.plugin import Backend, Reading, attach, probe_reading_of, reading_of, working_dtype
 from dti.attention.reference import slopes_of
 from dti.attention.visibility import Bank, Sight, view_of
 from dti.errors import DtiError
@@ -82,7 +82,7 @@ class CtrModel(nn.Module):
         content = torch.from_numpy(row.tokens_S)
         embedded = self._embedded(torch.cat([content, probes]))
         reading = reading_of(view_of(row, self.sight), self.rope, self.backend, self._heads, embedded)
-        return self._logits(self._hidden(embedded, reading)[content.numel() :])
+        return self._logits(self._hidden(embedded, reading))
 
     def tokens_of(self, row: Row) -> int:
         """How many tokens a forward pass of the row computes."""
@@ -104,9 +104,12 @@ class CtrModel(nn.Module):
         """
         if self.states is None or row.place_S is None:
             raise ValueError("content: frozen needs the catalogue's states and a row in the unique layout")
-        embedded = self._embedded(probes)
-        given = self.states.of(torch.from_numpy(row.place_S))
-        view = view_of(row, self.sight)
+        embedded, view, place_S = self._embedded(probes), view_of(row, self.sight), torch.from_numpy(row.place_S)
+        given = self.states.whole(working_dtype(embedded)) if self.backend == "blocks" else None
+        if given is not None:  # blocks gather the keys that probes read anyway: straight from the catalogue
+            view = view.elsewhere(place_S)
+        else:
+            given = self.states.of(place_S)
         return self._hidden(embedded, probe_reading_of(view, self.rope, self.backend, self._heads, embedded, given))
 
     def _first_slopes(self) -> nn.ParameterList:

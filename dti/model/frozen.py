@@ -45,16 +45,17 @@ class Shape:
 
 @dataclass(frozen=True)
 class Slice:
-    """The states of one row's content tokens."""
+    """The states of one row's content tokens; where ``place_S`` is None, those of the whole catalogue, not copied."""
 
     states: "States"
-    place_S: Tensor
+    place_S: Tensor | None
 
     def layer(self, number: int) -> Bank:
         """One layer's keys, as probes read them, and its values."""
-        shape = self.states.shape
-        keys, values = (x.view(-1, shape.heads, shape.size) for x in self.states.rows(number, self.place_S))
-        return Bank(keys.transpose(0, 1), values.transpose(0, 1))
+        states, place_S = self.states, self.place_S
+        rows = [x[number] for x in (states.keys, states.values)] if place_S is None else states.rows(number, place_S)
+        keys, values = (x.view(-1, states.shape.heads, states.shape.size).transpose(0, 1) for x in rows)
+        return Bank(keys, values)
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,10 @@ class States:
     def of(self, place_S: Tensor) -> Slice:
         """The states at the given places of the catalogue."""
         return Slice(self, place_S.to(self.keys.device))
+
+    def whole(self, dtype: torch.dtype) -> Slice | None:
+        """All states as they lie, if they lie together and are of the type that is asked for; else None."""
+        return Slice(self, None) if self.later is None and self.keys.dtype == dtype else None
 
 
 def write_states(folder: Path, parts: Iterable[Layers], tokens: int) -> None:

@@ -41,13 +41,15 @@ class Survey:
 
     Attributes:
         user_ids: one per user, in the order of the file.
-        trained_items_N, trained_users_U: which of them occur in the training split.
+        lengths_U: the rows of each user.
+        trained_items_N, trained_users_U: which items and users occur in the training split.
         splits: rows of each split.
         positives: rows with label 1.
         ratings: the distinct ratings, ascending; empty without a rating column.
     """
 
     user_ids: pa.Array
+    lengths_U: NDArray[np.int64]
     trained_items_N: NDArray[np.bool_]
     trained_users_U: NDArray[np.bool_]
     splits: dict[str, int]
@@ -56,11 +58,11 @@ class Survey:
 
 
 class Users:
-    """Numbers the users in the order in which their rows come."""
+    """Numbers the users in the order in which their rows come, from ``first`` on."""
 
-    def __init__(self) -> None:
+    def __init__(self, first: int = 0) -> None:
         self.ids: list[pa.Array] = []
-        self.count = 0
+        self.count = first
         self.last: str | None = None
 
     def number(self, ids: pa.Array) -> NDArray[np.int32]:
@@ -94,15 +96,14 @@ class Interim:
         self.items = read_fields(folder / "items.parquet", "item_id")
         self.item_ids = self.items["item_id"].combine_chunks()
 
-    def batches(self, users: Users) -> Iterator[Columns]:
-        """The interactions in the order of the file.
+    def batches(self, users: Users, first: int = 0, stop: int | None = None) -> Iterator[Columns]:
+        """The interactions in the order of the file, all or the rows from ``first`` to ``stop``.
 
         Raises:
             DtiError: a value is missing or not allowed, or an item is unknown; names file, row and column.
         """
-        first = 0
         splits, labels = pa.array(SPLITS), pa.array([0, 1], pa.int8())
-        for batch in self.file.iter_batches(_BATCH, columns=list(self.types)):
+        for batch in self._rows(first, self.rows if stop is None else stop):
             arrays = {name: self._column(batch, name, first) for name in self.types}
             user = users.number(arrays.pop("user_id"))
             item = self._index(arrays.pop("item_id"), self.item_ids, "item_id", "is not in items.parquet", first)
@@ -110,6 +111,18 @@ class Interim:
             self._index(arrays["label"], labels, "label", "is neither 0 nor 1", first)
             yield {"user": user, "item": item, "split": split, **{k: a.to_numpy() for k, a in arrays.items()}}
             first += len(batch)
+
+    def _rows(self, first: int, stop: int) -> Iterator[pa.RecordBatch]:
+        """Read the row groups that hold these rows, and no other rows of them."""
+        groups = range(self.file.num_row_groups)
+        ends = np.cumsum([self.file.metadata.row_group(group).num_rows for group in groups])
+        chosen = groups[int(np.searchsorted(ends, first, "right")) : int(np.searchsorted(ends, stop)) + 1]
+        at = int(ends[chosen.start - 1]) if chosen.start else 0
+        for batch in self.file.iter_batches(_BATCH, row_groups=list(chosen), columns=list(self.types)):
+            begin, end = max(first - at, 0), min(stop - at, len(batch))
+            at += len(batch)
+            if begin < end:
+                yield batch.slice(begin, end - begin)
 
     def survey(self) -> Survey:
         """Read everything once and count.
@@ -119,22 +132,26 @@ class Interim:
         """
         users = Users()
         trained_items = np.zeros(len(self.items), np.bool_)
-        trained_users, ratings = [], set[float]()
+        trained_users, lengths, ratings = [], [], set[float]()
         splits, positives = np.zeros(len(SPLITS), np.int64), 0
         with Progress("survey", self.rows, "rows") as progress:
             for batch in self.batches(users):
                 train = batch["split"] == SPLITS.index("train")
                 trained_items[batch["item"][train]] = True
                 trained_users.append(np.unique(batch["user"][train]))
+                lengths.append(np.unique(batch["user"], return_counts=True))
                 splits += np.bincount(batch["split"], minlength=len(SPLITS))
                 positives += int(batch["label"].sum(dtype=np.int64))
                 ratings.update(np.unique(batch.get("rating", ())).tolist())
                 progress.advance(len(train))
         self._check(users, ratings)
-        trained = np.zeros(users.count, np.bool_)
+        lengths_U, trained = np.zeros(users.count, np.int64), np.zeros(users.count, np.bool_)
+        for numbers, counts in lengths:
+            lengths_U[numbers] += counts
         trained[np.concatenate(trained_users)] = True
-        counts = dict(zip(SPLITS, splits.tolist(), strict=True))
-        return Survey(pa.concat_arrays(users.ids), trained_items, trained, counts, positives, sorted(ratings))
+        targets = dict(zip(SPLITS, splits.tolist(), strict=True))
+        ids = pa.concat_arrays(users.ids)
+        return Survey(ids, lengths_U, trained_items, trained, targets, positives, sorted(ratings))
 
     def profiles(self, user_ids: pa.Array) -> pa.Table:
         """The profile fields of the given users, in their order.

@@ -12,16 +12,20 @@ from dti.params import Params
 from dti.prompts.interim import Interim, Survey
 from dti.prompts.packing import stream_prompts, write_prompts
 from dti.prompts.report import report, verify
-from dti.prompts.shards import write_shards
+from dti.prompts.shards import ContextLabels, write_shards
 from dti.prompts.store import FORMAT, Counts, Meta, Store, TokenIds, texts_schema, write_batch
 from dti.prompts.template import Template
 from dti.prompts.tokenizer import Texts, encode_texts, found_ids, load_tokenizer, named_ids, train_tiny
+from dti.workers import Mapper
 
 
-def pack(params: Params, source: Path, target: Path) -> dict[str, Any]:
+def pack(params: Params, source: Path, target: Path, mapper: Mapper = map) -> dict[str, Any]:
     """Pack ``source`` (data/interim) into ``target`` (data/packed), which appears whole or not at all.
 
-    The same input gives the same bytes.
+    The same input gives the same bytes, whoever makes the shards.
+
+    Args:
+        mapper: makes the shards.
 
     Returns:
         the report: everything counted, beside what the cost model predicts.
@@ -45,7 +49,8 @@ def pack(params: Params, source: Path, target: Path) -> dict[str, Any]:
             user_texts = encode_texts(tokenizer, prefixes, limit, None, "profiles")
         write_texts(folder, "item", interim.item_ids, item_texts)
         write_texts(folder, "user", survey.user_ids, user_texts)
-        write_shards(interim, folder / "shards", params.pack.shard_interactions, kind, ids, survey.ratings)
+        labels = ContextLabels(kind, ids, survey.ratings)
+        write_shards(interim, survey.lengths_U, folder / "shards", params.pack.shard_interactions, labels, mapper)
         meta = _meta(params, read_json(source / "source.json"), ids, len(tokenizer), _expected(interim, survey))
         return report(_finish(Store.map(folder, meta)), item_texts, user_texts)
 

@@ -1,6 +1,8 @@
-"""Writes the interactions as shards of whole users, one batch of input in memory at a time."""
+"""Writes the interactions as shards of whole users, each for itself, one in memory at a time in each process."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -11,24 +13,42 @@ from dti.progress import Progress
 from dti.prompts.interim import Columns, Interim, Users
 from dti.prompts.row import Ints
 from dti.prompts.store import PROBABILITY, SHARD_SCHEMA, TokenIds, write_batch
+from dti.workers import Mapper
 
 
-def whole_users(batches: Iterable[Columns], rows: int) -> Iterator[Columns]:
-    """Regroup batches: each group ends at the first change of user at or behind ``rows`` rows."""
-    held: list[Columns] = []
-    for batch in batches:
-        held.append(batch)
-        while sum(len(columns["user"]) for columns in held) > rows:
-            group = _joined(held)
-            changes = np.flatnonzero(np.diff(group["user"][rows - 1 :]))
-            if not len(changes):
-                held = [group]
-                break
-            stop = rows + int(changes[0])
-            yield {name: column[:stop] for name, column in group.items()}
-            held = [{name: column[stop:] for name, column in group.items()}]
-    if held and len(held[0]["user"]):
-        yield _joined(held)
+@dataclass(frozen=True)
+class ContextLabels:
+    """Which token shows an interaction's label to later targets."""
+
+    kind: Literal["binary", "rating"]
+    ids: TokenIds
+    ratings: Sequence[float]
+
+    def of(self, group: Columns) -> Ints:
+        """The token of each interaction."""
+        if self.kind == "binary":
+            return np.where(group["label"] == 1, self.ids.yes, self.ids.no)
+        return np.array(list(self.ids.ratings.values()))[np.searchsorted(self.ratings, group["rating"])]
+
+
+@dataclass(frozen=True)
+class Part:
+    """The rows of one shard: those of whole users, in ``interactions.parquet``."""
+
+    number: int
+    first: int
+    stop: int
+    first_user: int
+
+
+def parts_of(lengths_U: Ints, rows: int) -> Iterator[Part]:
+    """Cut users with so many rows each into shards: a shard ends at the first end of a user at or behind ``rows``."""
+    stops = np.cumsum(lengths_U)
+    first = user = number = 0
+    while user < len(stops):
+        last = min(int(np.searchsorted(stops, first + rows)), len(stops) - 1)
+        yield Part(number, first, int(stops[last]), user)
+        first, user, number = int(stops[last]), last + 1, number + 1
 
 
 def check_histories(group: Columns, first: int, path: Path) -> None:
@@ -47,39 +67,42 @@ def check_histories(group: Columns, first: int, path: Path) -> None:
         raise DtiError(f"{path}: row {first + wrong[0] + 1} (counted from 0): split is earlier than the row before")
 
 
-def context_labels(group: Columns, kind: Literal["binary", "rating"], ids: TokenIds, ratings: Sequence[float]) -> Ints:
-    """The token that shows each interaction's label to later targets."""
-    if kind == "binary":
-        return np.where(group["label"] == 1, ids.yes, ids.no)
-    return np.array(list(ids.ratings.values()))[np.searchsorted(ratings, group["rating"])]
+def write_shard(part: Part, interim: Path, folder: Path, labels: ContextLabels) -> int:
+    """Write the shard of these rows, in any process that sees both folders; returns how many rows.
+
+    Raises:
+        DtiError: the interim data break a rule; names file, row and column.
+    """
+    found = Interim(interim)
+    group = joined(list(found.batches(Users(part.first_user), part.first, part.stop)))
+    check_histories(group, part.first, found.path)
+    group["context_label"] = labels.of(group)
+    schema = SHARD_SCHEMA.append(PROBABILITY) if "probability" in group else SHARD_SCHEMA
+    write_batch(folder / f"{part.number:05d}.arrow", group, schema)
+    return part.stop - part.first
 
 
 def write_shards(
-    interim: Interim,
-    folder: Path,
-    rows: int,
-    kind: Literal["binary", "rating"],
-    ids: TokenIds,
-    ratings: Sequence[float],
+    interim: Interim, lengths_U: Ints, folder: Path, rows: int, labels: ContextLabels, mapper: Mapper
 ) -> None:
     """Write ``folder/00000.arrow`` ... of about ``rows`` interactions each.
+
+    Args:
+        lengths_U: the rows of each user.
+        mapper: makes the shards.
 
     Raises:
         DtiError: the interim data break a rule; names file, row and column.
     """
     folder.mkdir()
-    first = 0
+    write = partial(write_shard, interim=interim.folder.resolve(), folder=folder.resolve(), labels=labels)
     with Progress("pack", interim.rows, "rows") as progress:
-        for number, group in enumerate(whole_users(interim.batches(Users()), rows)):
-            check_histories(group, first, interim.path)
-            group["context_label"] = context_labels(group, kind, ids, ratings)
-            schema = SHARD_SCHEMA.append(PROBABILITY) if "probability" in group else SHARD_SCHEMA
-            write_batch(folder / f"{number:05d}.arrow", group, schema)
-            first += len(group["user"])
-            progress.advance(len(group["user"]))
+        for written in mapper(write, parts_of(lengths_U, rows)):
+            progress.advance(written)
 
 
-def _joined(parts: list[Columns]) -> Columns:
+def joined(parts: list[Columns]) -> Columns:
+    """Columns of several batches, one after another."""
     if len(parts) == 1:
         return parts[0]
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

@@ -154,8 +154,8 @@ class Reading:
     @classmethod
     def of(cls, parameters: Mapping[str, Any], *, knows_items: bool) -> "Reading":
         """Read it from a version's params.yaml."""
-        pack = parameters["pack"]
-        template = pack["templates"][parameters["data"]["name"]]
+        pack, dataset = parameters["pack"], parameters["data"]["name"]
+        template = pack["templates"].get(dataset) or pack["templates"][dataset.split("-")[0]]  # as Params.template_name
         labels = "rating" if pack["context_labels"] == "rating" else "label"
         profile = _names(template["profile"]) if pack["profile"] else None
         return cls(pack["n"], labels, () if knows_items else _names(template["item"]), profile)

@@ -15,7 +15,7 @@ from dti.registry.rule import Check, Decision, Verdict
 from dti.registry.tracking import exclusive
 from dti.registry.versions import Opened, find_version, open_version, releasing
 
-COLUMNS = ("", "this", "beside", "difference or gap", "rule", "holds")
+COLUMNS = ("check", "this", "beside", "difference or gap", "rule", "holds")
 """Of the table of a decision."""
 
 

@@ -149,3 +149,16 @@ def open_version(client: MlflowClient, version: Version) -> Opened:
     except (MlflowException, OSError) as error:
         raise DtiError(f"{version}: its files cannot be read: {error}") from error
     return Opened(version, files, Origin.read(files / "artifacts" / "origin"))
+
+
+def all_origins() -> Iterator[Origin]:
+    """What made each version of each of our registered models.
+
+    Raises:
+        DtiError: MLflow cannot be reached or refuses, or a version's files are gone.
+    """
+    with exclusive() as client:
+        models = [model.name for model in client.search_registered_models(f"name LIKE '{model_name('%')}'")]
+        for name in models:
+            for found in client.search_model_versions(f"name = '{name}'"):
+                yield open_version(client, _version(found)).origin

@@ -17,8 +17,8 @@ from dti.report.run import Run, machine
 METRICS = (*NAMES, "auc_strict", "valid_auc")
 TIMES = ("training_hours", "targets_per_second")
 REPORTS = "`reports/metrics.json`, `reports/train.json`, `reports/pack.json` of both"
-NO_MATTER = ("track.", "train.checkpoint_seconds")
-"""Parameters that change no result."""
+NO_MATTER = ("track.", "promote.", "workers.", "train.checkpoint_seconds")
+"""Parameters that change no result of a run."""
 
 
 @dataclass(frozen=True)

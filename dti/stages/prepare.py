@@ -20,6 +20,7 @@ from dti.errors import run_or_exit
 from dti.files import atomic_folder, read_json, write_json
 from dti.params import Data, load_params
 from dti.progress import Progress
+from dti.workers import Mapper, mapper_of
 
 RAW = Path("data/raw")
 INTERIM = Path("data/interim")
@@ -38,8 +39,11 @@ READERS: dict[str, Callable[[Path], Raw]] = {
 }
 
 
-def prepare(source: Path, interim: Path, data: Data) -> dict[str, Any]:
+def prepare(source: Path, interim: Path, data: Data, mapper: Mapper = map) -> dict[str, Any]:
     """Make the folder ``interim`` from the folder ``source`` and return the report on it.
+
+    Args:
+        mapper: puts parts of the histories in order.
 
     Raises:
         DtiError: bad input, or a full disk; ``interim`` is left as it was.
@@ -55,7 +59,7 @@ def prepare(source: Path, interim: Path, data: Data) -> dict[str, Any]:
         read = frame["user_id"].n_unique()
         frame = keep_users(frame, data.users)
         progress.advance(1, f"{len(frame):,} interactions read")
-        frame, more = histories(frame)
+        frame, more = histories(frame, mapper)
         frame = split(frame, data.min_context, data.split == "time")
         progress.advance(1, "histories sorted and split")
         ids = frame["user_id"].unique()
@@ -70,8 +74,9 @@ def prepare(source: Path, interim: Path, data: Data) -> dict[str, Any]:
 
 def main() -> None:
     """``python -m dti.stages.prepare``, in the project's folder."""
-    data = load_params().data
-    write_json(REPORT, prepare(RAW / data.name, INTERIM, data))
+    params = load_params()
+    with mapper_of(params.workers) as mapper:
+        write_json(REPORT, prepare(RAW / params.data.name, INTERIM, params.data, mapper))
 
 
 if __name__ == "__main__":

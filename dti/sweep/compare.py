@@ -9,7 +9,7 @@ import numpy as np
 
 from dti.errors import DtiError
 from dti.evaluation import metrics as m
-from dti.evaluation.scores import SAMPLES, Draws, Scores
+from dti.evaluation.scores import Draws
 from dti.sweep.grid import Cell, Grid, without
 from dti.sweep.results import place_of, read_result
 
@@ -61,15 +61,15 @@ class Scored:
     draws: Draws
 
 
-def _refuse_other(test: Scores, first: Scores) -> None:
-    if not test.has_targets_of(first):
+def _refuse_other(report: Mapping[str, Any], first: Mapping[str, Any], place: Path) -> None:
+    if report["test"]["targets"] != first["test"]["targets"]:
         raise DtiError(
-            f"{test.path} and {first.path} score other test targets (users, items and labels in order), so they "
-            "cannot be compared; put cells with other data parameters into a grid of their own"
+            f"{place}: cell {report['cell']!r} scores other test targets than cell {first['cell']!r} (users, items or "
+            "labels), so they cannot be compared; put cells with other data parameters into a grid of their own"
         )
 
 
-def compare(grid: Grid, cells: Sequence[Cell], results: Path, samples: int = SAMPLES) -> list[Row]:
+def compare(grid: Grid, cells: Sequence[Cell], results: Path) -> list[Row]:
     """A row for every configuration with a result, in the order of the grid.
 
     Users are drawn once: every configuration and seed sees the same draws, so that differences are paired. A draw's
@@ -78,7 +78,7 @@ def compare(grid: Grid, cells: Sequence[Cell], results: Path, samples: int = SAM
     Raises:
         DtiError: a result is that of other parameters, or two cells have other test targets.
     """
-    done = _scored(cells, results, samples)
+    done = _scored(cells, results)
     base = _baseline(grid, cells)
     by_name: dict[str, dict[int, Scored]] = {}
     for one in done:
@@ -91,17 +91,15 @@ def _baseline(grid: Grid, cells: Sequence[Cell]) -> str | None:
     return next((cell.configuration for cell in cells if cell.group == grid.baseline), None)
 
 
-def _scored(cells: Sequence[Cell], results: Path, samples: int) -> list[Scored]:
+def _scored(cells: Sequence[Cell], results: Path) -> list[Scored]:
+    places = [(cell, place_of(results, cell)) for cell in cells]
+    found = [(cell, place, read_result(place, cell)) for cell, place in places if place.is_file()]
     scored: list[Scored] = []
-    first: Scores | None = None
-    for cell in cells:
-        place = place_of(results, cell)
-        if not place.done:
-            continue
-        report, test = read_result(place, cell), Scores.read(place.scores)
-        first = first or test
-        _refuse_other(test, first)
-        scored.append(Scored(cell, report, test.auc(), test.draws(samples)))
+    for cell, place, report in found:
+        _refuse_other(report, found[0][2], place)
+        test = report["test"]
+        draws = test["draws"] or [None]  # results of earlier versions kept none
+        scored.append(Scored(cell, report, test["auc"], np.array(draws, np.float64)))  # None becomes NaN
     return scored
 
 
@@ -112,7 +110,7 @@ def _mean(values: Sequence[float | None]) -> float | None:
 
 
 def _interval(draws: Sequence[Draws]) -> tuple[float | None, float | None]:
-    return m.interval(np.mean(draws, axis=0)) or (None, None)
+    return m.interval(np.mean(np.broadcast_arrays(*draws), axis=0)) or (None, None)
 
 
 def _differences(seeds: Mapping[int, Scored], beside: Mapping[int, Scored]) -> dict[str, Any]:

@@ -42,7 +42,7 @@ class Sweep:
 
     def state_of(self, cell: Cell) -> State:
         """Whether the cell has its result, a workspace, or nothing."""
-        if place_of(self.results, cell).done:
+        if place_of(self.results, cell).is_file():
             return State.DONE
         return State.HALF_DONE if (self.work / cell.slug).exists() else State.TO_DO
 

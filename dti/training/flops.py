@@ -1,15 +1,17 @@
 """What training one target costs in floating-point operations: in closed form, and counted from rows.
 
-A token costs ``6 N`` in full training and ``4 N`` with LoRA (N: weights of the decoder's matrices; a frozen matrix
-needs no gradient of its own). A pair of a query and a key that it reads costs ``12 L W`` (L layers, W the width of all
-query heads): ``4 W`` forward for score and value, twice that backward. Embeddings, the two-row head, norms, softmax,
-the adapter's own matrices and the optimiser are left out. A kernel that computes pairs only to mask them does more.
+A token costs ``6 N`` in full training and ``4 N`` with LoRA (N: weights of the matrices that it passes through; a
+frozen matrix needs no gradient of its own). A pair of a query and a key that it reads costs ``12 W`` a layer (W the
+width of all query heads): ``4 W`` forward for score and value, twice that backward. A probe passes through all L
+layers; content through all but the last, of which only its keys and values are computed, as nobody reads the rest.
+Embeddings, the two-row head, norms, softmax, the adapter's own matrices and the optimiser are left out. A kernel that
+computes pairs only to mask them does more.
 
 n: the context; k: targets of a prompt; c: content tokens of an interaction, of which c - 1 are text and one its label.
 Users are taken to have n interactions before each prompt; profiles are left out.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Literal, Self
 
 from dti.attention.visibility import Sight, view_of
@@ -44,30 +46,55 @@ class Shape:
 
     @property
     def weights(self) -> int:
-        """N: weights of the decoder's matrices."""
-        projections = 2 * self.width**2 + 2 * self.width**2 * self.kv_heads // self.heads
-        return self.layers * (projections + 3 * self.width * self.ffn)
+        """Weights of the decoder's matrices, which a probe passes through."""
+        return self.layers * self._layer
+
+    @property
+    def content_weights(self) -> int:
+        """Weights that content passes through: all layers but the last, and that one's keys and values."""
+        return (self.layers - 1) * self._layer + self._keys_and_values
+
+    @property
+    def _layer(self) -> int:
+        return 2 * self.width**2 + self._keys_and_values + 3 * self.width * self.ffn
+
+    @property
+    def _keys_and_values(self) -> int:
+        return 2 * self.width**2 * self.kv_heads // self.heads
 
 
 @dataclass(frozen=True)
 class Work:
-    """Tokens, and pairs of a query and a key that it reads."""
+    """Tokens, and pairs of a query and a key that it reads; those of content and those of probes."""
 
-    tokens: float
-    pairs: float
+    content: float = 0
+    content_pairs: float = 0
+    probes: float = 0
+    probe_pairs: float = 0
 
     def __add__(self, other: "Work") -> "Work":
-        return Work(self.tokens + other.tokens, self.pairs + other.pairs)
+        return Work(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
+
+    @property
+    def tokens(self) -> float:
+        """All tokens."""
+        return self.content + self.probes
+
+    @property
+    def pairs(self) -> float:
+        """All pairs."""
+        return self.content_pairs + self.probe_pairs
 
     def flops(self, shape: Shape, tuning: Tuning) -> float:
-        """``(6 or 4) N tokens + 12 L W pairs``."""
-        linear = (6 if tuning == "full" else 4) * shape.weights
-        return linear * self.tokens + 12 * shape.layers * shape.width * self.pairs
+        """``(6 or 4) N tokens + 12 W pairs`` over the layers that content and probes pass through."""
+        linear = shape.weights * self.probes + shape.content_weights * self.content
+        read = shape.layers * self.probe_pairs + (shape.layers - 1) * self.content_pairs
+        return (6 if tuning == "full" else 4) * linear + 12 * shape.width * read
 
 
-def probe_pairs(n: int, c: float, context: str) -> float:
-    """What a probe reads: the context's tokens (``n c``) or labels (``n``), its item's text, itself."""
-    return n * (c if context == "all" else 1) + (c - 1) + 1
+def probe(n: int, c: float, context: str) -> Work:
+    """A probe, which reads the context's tokens (``n c``) or labels (``n``), its item's text, and itself."""
+    return Work(probes=1, probe_pairs=n * (c if context == "all" else 1) + (c - 1) + 1)
 
 
 def window(n: int, k: Targets, c: float, context: str) -> Work:
@@ -77,12 +104,12 @@ def window(n: int, k: Targets, c: float, context: str) -> Work:
     ``m = n + k - 1``: ``(sum over i = 0 .. m of min(i, n) c^2 + c (c + 1) / 2) - (n + 1) c``, over k; the last term is
     the missing label's. For k = all, the limit of long histories: ``c + 1`` tokens and ``n c^2 + c (c + 1) / 2`` pairs.
     """
-    own, probe = c * (c + 1) / 2, Work(1, probe_pairs(n, c, context))
+    own, reading = c * (c + 1) / 2, probe(n, c, context)
     if k == "all":
-        return Work(c, n * c**2 + own) + probe
+        return Work(c, n * c**2 + own) + reading
     reached = n * (n - 1) / 2 + k * n  # the sum of min(i, n)
     pairs = reached * c**2 + (n + k) * own - (n + 1) * c
-    return Work(((n + k) * c - 1) / k, pairs / k) + probe
+    return Work(((n + k) * c - 1) / k, pairs / k) + reading
 
 
 def isolated(n: int, k: Targets, c: float, context: str) -> Work:
@@ -90,10 +117,10 @@ def isolated(n: int, k: Targets, c: float, context: str) -> Work:
 
     Pairs of content: ``((n + k) c (c + 1) / 2 - c) / k``; for k = all ``c (c + 1) / 2``.
     """
-    own, probe = c * (c + 1) / 2, Work(1, probe_pairs(n, c, context))
+    own, reading = c * (c + 1) / 2, probe(n, c, context)
     if k == "all":
-        return Work(c, own) + probe
-    return Work(((n + k) * c - 1) / k, ((n + k) * own - c) / k) + probe
+        return Work(c, own) + reading
+    return Work(((n + k) * c - 1) / k, ((n + k) * own - c) / k) + reading
 
 
 def unique(n: int, c: float, context: str, distinct: float, labels: float) -> Work:
@@ -106,19 +133,19 @@ def unique(n: int, c: float, context: str, distinct: float, labels: float) -> Wo
         labels: a, the label tokens behind each.
     """
     content = Work(distinct * (c - 1 + labels), distinct * ((c - 1) * c / 2 + labels * c))
-    return content + Work(1, probe_pairs(n, c, context))
+    return content + probe(n, c, context)
 
 
 def frozen(n: int, c: float, context: str) -> Work:
     """Content whose states are kept: the probe alone; per target."""
-    return Work(1, probe_pairs(n, c, context))
+    return probe(n, c, context)
 
 
 def counted(row: Row, sight: Sight) -> Work:
     """The tokens and pairs that training on a row takes, counted from what each token may read."""
     view = view_of(row, sight)
     pairs = sum(int((s.high_K - s.low_K).clamp(min=0).sum()) for s in view.segments) + view.probes
+    reading = Work(probes=view.probes, probe_pairs=pairs)
     if sight.content == "frozen":
-        return Work(view.probes, pairs)
-    pairs += int((view.stop_S - view.start_S).clamp(min=0).sum()) + view.content
-    return Work(view.content + view.probes, pairs)
+        return reading
+    return Work(view.content, int((view.stop_S - view.start_S).clamp(min=0).sum()) + view.content) + reading

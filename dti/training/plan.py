@@ -141,12 +141,12 @@ class Planner:
     def _timed(self, prompts: Prompts) -> tuple[float, int, float]:
         """Seconds, targets and FLOPs of a step of these prompts."""
         batch, seconds = timed_step(self.model, self.optimiser, self.store, prompts, self.params.train)
-        work = sum((counted(row, self.model.sight) for row in batch), Work(0, 0))
+        work = sum((counted(row, self.model.sight) for row in batch), Work())
         return seconds, int(prompts.targets.sum()), self._flops(work)
 
     def _counted(self, way: Way) -> tuple[Work, int]:
         """The work of some steps, and their targets."""
-        work, targets = Work(0, 0), 0
+        work, targets = Work(), 0
         for step in islice(self._steps(way), COUNTED):
             for row in rows(self.store, step, self.params.train.tokens_per_pass, way.attention.layout):
                 work += counted(row, self.model.sight)

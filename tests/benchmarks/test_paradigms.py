@@ -75,9 +75,14 @@ def test_a_shape_counts_the_matrices_of_its_model():
     shape = Shape(2, 24, 4, 2, 40)
     layers = model_of(shape, synthetic_store(3, users=1, items=30), device_of("cpu")).get_decoder().layers
     assert shape.weights == sum(p.numel() for p in layers.parameters() if p.ndim == 2)
-    work = Work(tokens=2, pairs=3)
-    assert work.flops(shape, "full") == 12 * shape.weights + 12 * 3 * 2 * 24
-    assert work.flops(shape, "full") - work.flops(shape, "lora") == 4 * shape.weights
+    probes, content = Work(probes=2, probe_pairs=3), Work(content=2, content_pairs=3)
+    assert probes.flops(shape, "full") == 12 * shape.weights + 12 * 3 * 2 * 24
+    assert probes.flops(shape, "full") - probes.flops(shape, "lora") == 4 * shape.weights
+    last = layers[-1]
+    unread = [last.self_attn.q_proj, last.self_attn.o_proj, last.mlp]  # of content, in the last layer
+    assert shape.content_weights == shape.weights - sum(p.numel() for part in unread for p in part.parameters())
+    assert content.flops(shape, "full") == 12 * shape.content_weights + 12 * 3 * 1 * 24
+    assert content + probes == Work(2, 3, 2, 3)
 
 
 def test_the_synthetic_store_is_always_the_same_and_shaped_like_ml_1m():

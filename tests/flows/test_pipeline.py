@@ -94,13 +94,13 @@ def test_wrong_parameters_stop_before_any_work(home):
 
 def test_the_table_shows_baselines_beside_the_model():
     metrics = {
-        "auc": 0.8, "log_loss": 0.5, "gauc": 0.7, "f1": None, "ece": 0.01,
+        "auc": 0.800004, "log_loss": 0.5, "gauc": 0.7, "f1": None, "ece": 0.01,
         "popularity_auc": 0.6, "popularity_log_loss": 0.6, "lr_auc": 0.7, "lr_log_loss": 0.55,
     }  # fmt: skip
     assert result.table_of(metrics) == [
-        {"": "model", "AUC": 0.8, "log loss": 0.5, "gAUC": 0.7, "F1": None, "ECE": 0.01},
-        {"": "popularity", "AUC": 0.6, "log loss": 0.6},
-        {"": "logistic regression", "AUC": 0.7, "log loss": 0.55},
+        {"scores of": "model", "AUC": 0.8, "log loss": 0.5, "gAUC": 0.7, "F1": None, "ECE": 0.01},
+        {"scores of": "popularity", "AUC": 0.6, "log loss": 0.6},
+        {"scores of": "logistic regression", "AUC": 0.7, "log loss": 0.55},
     ]
 
 
@@ -108,12 +108,12 @@ def test_the_champion_stands_below_the_model():
     metrics = {"auc": 0.8, "log_loss": 0.5, "gauc": 0.7, "f1": None, "ece": 0.01, "lr_auc": 0.7, "lr_log_loss": 0.55}
     theirs = {"auc": 0.9, "log_loss": 0.4, "lr_auc": 0.7}
     rows = result.table_of(metrics, Champion("3", theirs, same_targets=True))
-    assert [row[""] for row in rows] == ["model", "champion, version 3", "logistic regression"]
+    assert [row["scores of"] for row in rows] == ["model", "champion, version 3", "logistic regression"]
     assert rows[1] == {
-        "": "champion, version 3", "AUC": 0.9, "log loss": 0.4, "gAUC": None, "F1": None, "ECE": None
+        "scores of": "champion, version 3", "AUC": 0.9, "log loss": 0.4, "gAUC": None, "F1": None, "ECE": None
     }  # fmt: skip
     rows = result.table_of(metrics, Champion("4", theirs, same_targets=False))
-    assert rows[1][""] == "champion, version 4, on other test targets"
+    assert rows[1]["scores of"] == "champion, version 4, on other test targets"
 
 
 def test_a_registry_that_does_not_answer_takes_nothing_from_a_run(tmp_path, monkeypatch):
@@ -133,7 +133,7 @@ def test_a_registry_that_does_not_answer_takes_nothing_from_a_run(tmp_path, monk
     monkeypatch.setattr(result, "report_of", lambda found, run: "")
     metrics = {"dataset": "demo", "auc": 0.8, "log_loss": 0.5, "gauc": 0.7, "f1": None, "ece": 0.01}
     result.show(Result(metrics, "run", "1", "link", tmp_path), "id")
-    assert [row[""] for row in seen["rows"]] == ["model"]
+    assert [row["scores of"] for row in seen["rows"]] == ["model"]
     assert warnings == ["no champion is shown: demo: MLflow is away"]
 
 

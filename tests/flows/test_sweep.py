@@ -48,7 +48,7 @@ def test_the_winner_is_the_best_on_validation_whatever_the_test_says(base):
     winner = winner_of(children)
     assert winner is children[1]
     rows = [_row(cell, children, winner) for cell in cells]
-    assert [row[""] for row in rows] == ["", "winner", "", "failed"]
+    assert [row["outcome"] for row in rows] == ["done", "winner", "done", "failed"]
     assert rows[1]["validation AUC"] == 0.8
     assert winner_of([children[2]]) is None
 

@@ -19,16 +19,15 @@ def random_backbone(family="llama", layers=2, vocabulary=400, **extra):
     Its weights are large enough to matter; norms and biases are moved from the ones and zeros that they start as.
     """
     torch.manual_seed(0)
+    heads = {"num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8}
     config = AutoConfig.for_model(
         family,
         vocab_size=vocabulary,
         hidden_size=32,
         intermediate_size=64,
         num_hidden_layers=layers,
-        num_attention_heads=4,
-        num_key_value_heads=2,
         pad_token_id=0,
-        **({"head_dim": 8} | FAMILY_EXTRAS.get(family, {}) | extra),
+        **(heads | FAMILY_EXTRAS.get(family, {}) | extra),
     )
     model = AutoModelForCausalLM.from_config(config)
     with torch.no_grad():

@@ -15,19 +15,27 @@ from dti.prompts.packing import stream_prompts
 
 
 def check_against_stock(store, model, stock):
-    """Both models have the same weights; the stock one gets the whole visibility as a dense mask."""
+    """Both models have the same weights; the stock one gets the whole visibility as a dense mask.
+
+    It computes every layer for all tokens, so what the last layer leaves out is checked, too: logits and gradients.
+    """
     row = build_row(store, stream_prompts(store, "train", 5))
     view = view_of(row, model.sight)
     stock.eval().set_attn_implementation("eager")
     bias = torch.zeros(mask_of(view).shape).masked_fill(~mask_of(view), -1e30)
     tokens = torch.cat([torch.from_numpy(row.tokens_S), torch.full((view.probes,), model.tokens.sum)])
     positions = torch.cat([view.position_S, view.query_position_K])
-    with torch.no_grad():
-        logits = stock(
-            input_ids=tokens[None], attention_mask=bias[None, None], position_ids=positions[None], use_cache=False
-        ).logits[0, view.content :]
-        expected = logits[:, model.tokens.yes] - logits[:, model.tokens.no]
-        torch.testing.assert_close(model(row), expected, atol=1e-5, rtol=1e-5)
+    logits = stock(
+        input_ids=tokens[None], attention_mask=bias[None, None], position_ids=positions[None], use_cache=False
+    ).logits[0, view.content :]
+    expected, found = logits[:, model.tokens.yes] - logits[:, model.tokens.no], model(row)
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+    for out in (expected, found):
+        (out * torch.linspace(-1, 2, out.numel())).sum().backward()
+    weights = dict(stock.named_parameters())
+    for name, weight in model.stock.named_parameters():
+        scale = weights[name].grad.abs().max()
+        torch.testing.assert_close(weight.grad / scale, weights[name].grad / scale, atol=1e-4, rtol=0, msg=name)
 
 
 SIGHT = {"policy": "window", "probe_position": "rope", "context": "all", "n": 3}
@@ -37,6 +45,11 @@ SIGHT = {"policy": "window", "probe_position": "rope", "context": "all", "n": 3}
 @pytest.mark.parametrize("backend", ["reference", "blocks"])
 def test_rope_probes_equal_stock_attention_with_a_dense_mask(store, backbone, ctr_model, family, backend):
     check_against_stock(store, ctr_model(family, backend=backend, **SIGHT), backbone(family))
+
+
+def test_one_key_head_has_one_norm(store, backbone, ctr_model):
+    one = {"num_key_value_heads": 1}
+    check_against_stock(store, ctr_model("qwen3", extra=one, **SIGHT), backbone("qwen3", **one))
 
 
 @pytest.mark.parametrize("family", ["mistral", "qwen2", "qwen3", "smollm3"])

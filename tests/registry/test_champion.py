@@ -1,6 +1,5 @@
 """The champion beside a run, and as the folder of a run: a real MLflow with SQLite, a real DVC."""
 
-import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -15,6 +14,7 @@ from dti.registry.champion import champion_beside, champion_folder
 from dti.registry.tracking import home
 from dti.registry.versions import model_name, track
 from dti.report.run import Run
+from tests.registry.cache import lock
 
 MODEL = model_name("demo")
 
@@ -28,33 +28,6 @@ def record(project: Path, crowned: MlflowClient | None = None, **metrics: object
     if crowned:
         crowned.set_registered_model_alias(MODEL, "champion", version.number)
     return place.run_id
-
-
-def cached(project: Path, content: bytes) -> str:
-    """Put a file into the project's DVC cache; returns its hash."""
-    md5 = hashlib.md5(content).hexdigest()
-    target = project / ".dvc/cache/files/md5" / md5[:2] / md5[2:]
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_bytes(content)
-    return md5
-
-
-def lock(project: Path, interim: str = "1.dir") -> None:
-    """Write the dvc.lock that a pipeline would leave, and keep data/scores in the cache."""
-    file = cached(project, (project / "data/scores/test.parquet").read_bytes())
-    listing = json.dumps([{"md5": file, "relpath": "test.parquet"}]).encode()
-    md5 = cached(project, listing)
-    folder = project / ".dvc/cache/files/md5" / md5[:2]
-    (folder / md5[2:]).rename(folder / f"{md5[2:]}.dir")
-    stages = {"prepare": [("data/interim", interim)], "evaluate": [("data/scores", f"{md5}.dir")]}
-    content = {
-        "schema": "2.0",
-        "stages": {
-            name: {"cmd": "x", "outs": [{"path": path, "hash": "md5", "md5": md5} for path, md5 in outs]}
-            for name, outs in stages.items()
-        },
-    }
-    (project / "dvc.lock").write_text(yaml.safe_dump(content))
 
 
 def test_without_a_champion_there_is_nothing_to_show(project: Path, store: MlflowClient) -> None:

@@ -56,6 +56,9 @@ def test_what_a_version_reads_stands_in_its_parameters() -> None:
     assert Reading.of(parameters, knows_items=True).item == ()
     parameters["pack"] |= {"profile": True, "context_labels": "rating"}
     assert Reading.of(parameters, knows_items=True) == Reading(20, "rating", (), ["age", "region"])
+    parameters["data"]["name"] = "ml-1m"
+    found = Reading.of(parameters, knows_items=False)
+    assert (found.item, found.profile) == (["title", "genres"], ["gender", "age", "occupation"]), "those of ml"
 
 
 def test_ratings_are_asked_of_data_that_has_them(test: Evaluated) -> None:

@@ -66,7 +66,7 @@ def test_a_refusal_is_an_outcome_that_says_why(
     assert state.message == "version 1: AUC: -0.0500, but the rule asks for: above"
     assert shown["checks"] == [
         {
-            "": "AUC",
+            "check": "AUC",
             "this": "0.7500",
             "beside": "0.8000",
             "difference or gap": "-0.0500",

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from dti.evaluation.scores import Scores
 from dti.files import write_json
 from dti.sweep.command import sweep_of
 from dti.sweep.runner import Sweep
@@ -73,6 +74,7 @@ class Stub:
         self.ran: list[str] = []
         self.environment: dict[str, str] = {}
         self.trouble: dict[str, BaseException] = {}
+        self.scores: dict[str, Scores] = {}
 
     def run(self, workspace: Workspace, targets: list[str], environment: dict[str, str]) -> None:
         assert targets == ["evaluate"]
@@ -83,6 +85,7 @@ class Stub:
         if name in self.trouble:
             raise self.trouble[name]
         _outputs(workspace.folder, len(self.ran))
+        self.scores[name] = Scores.read(workspace.folder / "data/scores/test.parquet")
 
 
 @pytest.fixture

@@ -4,13 +4,13 @@ import csv
 import time
 
 import numpy as np
-import pyarrow.parquet as pq
 import pytest
 from sklearn.metrics import roc_auc_score
 
 from dti.errors import DtiError
 from dti.evaluation.metrics import auc_draws
-from dti.evaluation.scores import BOOTSTRAP_SEED
+from dti.evaluation.scores import BOOTSTRAP_SEED, Scores
+from dti.files import read_json, write_json
 from dti.sweep import table
 from dti.sweep.compare import compare
 from dti.sweep.plot import _families, write_plot
@@ -21,19 +21,21 @@ SAMPLES = 60
 
 
 @pytest.fixture
-def rows(sweep, stub):
+def rows(sweep, stub, monkeypatch):
+    draws = Scores.draws
+    monkeypatch.setattr(Scores, "draws", lambda self: draws(self, SAMPLES))
     run_cells(sweep)
-    return compare(sweep.grid, sweep.cells, sweep.results, SAMPLES)
+    return compare(sweep.grid, sweep.cells, sweep.results)
 
 
-def read(sweep, name):
-    found = pq.read_table(sweep.results / f"{name}.parquet").to_pydict()
-    return [np.array(found[column]) for column in ("user_id", "label", "score")]
+@pytest.fixture
+def read(stub):
+    return lambda name: (stub.scores[name].user, stub.scores[name].label, stub.scores[name].score)
 
 
-def plain_draws(sweep, name):
+def plain_draws(scores):
     """Draw users, take the rows of each, one after the other, and compute the AUC of them."""
-    user, label, score = read(sweep, name)
+    user, label, score = scores
     ids = np.unique(user)
     rng = np.random.default_rng(BOOTSTRAP_SEED)
     draws = []
@@ -43,34 +45,34 @@ def plain_draws(sweep, name):
     return np.array(draws)
 
 
-def plain_auc(sweep, name):
-    _, label, score = read(sweep, name)
+def plain_auc(scores):
+    _, label, score = scores
     return roc_auc_score(label, score)
 
 
-def test_means_and_intervals_over_seeds(sweep, rows):
+def test_means_and_intervals_over_seeds(read, rows):
     row = rows[1]
     names = ("isolated-k=5-seed=1", "isolated-k=5-seed=2")
-    aucs = [plain_auc(sweep, name) for name in names]
+    aucs = [plain_auc(read(name)) for name in names]
     assert [r.configuration for r in rows] == ["window", "isolated k=5", "isolated k=all"]
     assert (row.k, row.seeds) == (5, 2)
     assert row.auc == pytest.approx(np.mean(aucs))
     assert row.auc_sd == pytest.approx(np.std(aucs, ddof=1))
-    draws = np.mean([plain_draws(sweep, name) for name in names], axis=0)
-    assert (row.auc_low, row.auc_high) == pytest.approx(tuple(np.quantile(draws, [0.025, 0.975])))
+    draws = np.mean([plain_draws(read(name)) for name in names], axis=0)
+    assert (row.auc_low, row.auc_high) == pytest.approx(tuple(np.quantile(draws, [0.025, 0.975])), abs=2e-6)
     assert row.log_loss == pytest.approx(0.535)
     assert row.training_hours == pytest.approx(0.45)
     assert (row.valid_auc, row.targets_per_second, row.tokens_per_target) == (0.6, 100.0, 9.5)
     assert row.parity_gap == 0.004
 
 
-def test_differences_are_paired_by_seed_and_user(sweep, rows):
+def test_differences_are_paired_by_seed_and_user(read, rows):
     row = rows[2]
     pairs = [(f"isolated-k=all-seed={seed}", f"window-seed={seed}") for seed in (1, 2)]
-    assert row.difference == pytest.approx(np.mean([plain_auc(sweep, a) - plain_auc(sweep, b) for a, b in pairs]))
-    draws = np.mean([plain_draws(sweep, a) - plain_draws(sweep, b) for a, b in pairs], axis=0)
+    assert row.difference == pytest.approx(np.mean([plain_auc(read(a)) - plain_auc(read(b)) for a, b in pairs]))
+    draws = np.mean([plain_draws(read(a)) - plain_draws(read(b)) for a, b in pairs], axis=0)
     found = (row.difference_low, row.difference_high)
-    assert found == pytest.approx(tuple(np.quantile(draws, [0.025, 0.975])))
+    assert found == pytest.approx(tuple(np.quantile(draws, [0.025, 0.975])), abs=2e-6)
     assert row.common_seeds == 2
 
 
@@ -78,26 +80,45 @@ def test_the_baseline_has_no_difference_to_itself(rows):
     assert (rows[0].difference, rows[0].difference_low, rows[0].common_seeds) == (None, None, 0)
 
 
-def test_only_common_seeds_are_compared(sweep, rows):
-    place_of(sweep.results, sweep.cells[1]).report.unlink()  # window seed=2
-    row = compare(sweep.grid, sweep.cells, sweep.results, SAMPLES)[2]
+def test_only_common_seeds_are_compared(sweep, read, rows):
+    place_of(sweep.results, sweep.cells[1]).unlink()  # window seed=2
+    row = compare(sweep.grid, sweep.cells, sweep.results)[2]
     assert (row.seeds, row.common_seeds) == (2, 1)
-    gap = plain_auc(sweep, "isolated-k=all-seed=1") - plain_auc(sweep, "window-seed=1")
+    gap = plain_auc(read("isolated-k=all-seed=1")) - plain_auc(read("window-seed=1"))
     assert row.difference == pytest.approx(gap)
-    place_of(sweep.results, sweep.cells[0]).report.unlink()
-    row = compare(sweep.grid, sweep.cells, sweep.results, SAMPLES)[1]
+    place_of(sweep.results, sweep.cells[0]).unlink()
+    row = compare(sweep.grid, sweep.cells, sweep.results)[1]
     assert (row.configuration, row.difference, row.difference_high) == ("isolated k=all", None, None)
 
 
+def change(sweep, cell, **entries):
+    place = place_of(sweep.results, sweep.cells[cell])
+    content = read_json(place)
+    write_json(place, content | {"test": content["test"] | entries})
+
+
 def test_other_test_targets_are_refused(sweep, rows):
-    path = place_of(sweep.results, sweep.cells[3]).scores
-    found = pq.read_table(path)
-    pq.write_table(found.slice(1), path)
-    with pytest.raises(DtiError, match=r"isolated-k=5-seed=2.parquet and .*window-seed=1.parquet score other test"):
-        compare(sweep.grid, sweep.cells, sweep.results, SAMPLES)
-    path.write_text("no table")
-    with pytest.raises(DtiError, match="isolated-k=5-seed=2.parquet: no table of scores"):
-        compare(sweep.grid, sweep.cells, sweep.results, SAMPLES)
+    change(sweep, 3, targets="0" * 64)
+    with pytest.raises(DtiError, match=r"k=5-seed=2.json: cell 'isolated k=5 seed=2' scores other test .*window"):
+        compare(sweep.grid, sweep.cells, sweep.results)
+
+
+def test_the_digest_of_targets_tells_users_items_labels_and_their_order_apart(stub, rows):
+    first, second = (stub.scores[name] for name in ("window-seed=1", "window-seed=2"))
+    assert first.digest() == second.digest()  # whatever the scores
+    rolled = [np.roll(column, 1) for column in (first.user, first.item, first.label)]
+    columns = [first.user, first.item, first.label]
+    others = {Scores(first.path, *columns[:i], rolled[i], *columns[i + 1 :], first.score).digest() for i in range(3)}
+    assert len(others | {first.digest()}) == 4
+
+
+def test_results_that_kept_no_draws_have_no_intervals(sweep, rows):
+    for cell in (0, 1):  # window, the baseline
+        change(sweep, cell, draws=None)
+    window, isolated, _ = compare(sweep.grid, sweep.cells, sweep.results)
+    assert (window.auc, window.auc_low) == (rows[0].auc, None)
+    assert (isolated.difference, isolated.difference_low) == (rows[1].difference, None)
+    assert isolated.auc_low == rows[1].auc_low
 
 
 def test_the_files(rows, tmp_path):

@@ -1,0 +1,79 @@
+"""`python -m dti clean`: a real DVC and a real MLflow; what a version needs stays, what nobody needs goes."""
+
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from mlflow import MlflowClient
+
+from dti.clean import clean
+from dti.doctor import HIDDEN
+from dti.errors import DtiError
+from dti.home import home
+from dti.params import load_params
+from dti.registry.versions import track
+from dti.workspace import Workspace
+from tests.registry.cache import cached, lock
+
+SCORES = Path("data/scores/test.parquet")
+
+
+@pytest.fixture
+def shop(project: Path, store: MlflowClient) -> Path:
+    """The project with DVC set up, one version, and newer scores that are none."""
+    for name, text in HIDDEN.items():
+        (project / name).parent.mkdir(exist_ok=True)
+        (project / name).write_text(text)
+    (project / ".dvc/config").write_text("[core]\n    no_scm = true\n")
+    lock(project)
+    assert track(project, load_params())[1] is not None
+    table = pq.read_table(project / SCORES)
+    pq.write_table(table.slice(1), project / SCORES)
+    lock(project)
+    return project
+
+
+def objects(project: Path) -> set[str]:
+    return {path.parent.name + path.name for path in (project / ".dvc/cache/files/md5").glob("*/*")}
+
+
+def test_what_a_version_or_this_folder_needs_stays_and_the_rest_goes(shop: Path) -> None:
+    needed = objects(shop)
+    assert len(needed) == 4, "a file and a folder's list of each result"
+    stray = cached(shop, b"nobody needs this")
+    clean(shop, dry=True)
+    assert stray in objects(shop)
+    clean(shop)
+    assert objects(shop) == needed
+
+
+def test_what_a_workspace_needs_stays(shop: Path) -> None:
+    workspace = Workspace(home() / "runs" / "a run", shop)
+    workspace.configure(yaml.safe_load((shop / "params.yaml").read_text()))
+    for name in ("dvc.yaml", "dvc.lock"):
+        (workspace.folder / name).write_bytes((shop / name).read_bytes())
+    (shop / "dvc.lock").unlink()
+    needed = objects(shop)
+    clean(shop)
+    assert objects(shop) == needed
+    workspace.remove()
+    clean(shop)
+    assert len(objects(shop)) == 2, "those of the version"
+
+
+def test_nothing_is_removed_while_a_run_goes_on(shop: Path) -> None:
+    stray = cached(shop, b"a run may just have made this")
+    workspace = Workspace(home() / "runs" / "a run", shop)
+    workspace.configure({})
+    with workspace.held(), pytest.raises(DtiError, match="a run: a run goes on there; stop it"):
+        clean(shop)
+    assert stray in objects(shop)
+
+
+def test_nothing_is_removed_where_versions_cannot_be_asked(shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stray = cached(shop, b"a version may need this")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    with pytest.raises(DtiError, match="did not answer"):
+        clean(shop)
+    assert stray in objects(shop)
