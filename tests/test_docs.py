@@ -267,7 +267,8 @@ class Project:
         if "models serve" in command:
             home = self.copy.folder / ".dti/mlflow/mlflow.db"
             options["env"] = options["env"] | {"MLFLOW_TRACKING_URI": f"sqlite:///{home}"}
-            self.server = subprocess.Popen(shlex.split(command), start_new_session=True, **options)
+            quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+            self.server = subprocess.Popen(shlex.split(command), start_new_session=True, **quiet, **options)
             return _answers(self.port), ""
         done = subprocess.run(["bash", "-c", command], capture_output=True, **options)
         return done.returncode, done.stdout + done.stderr
@@ -286,7 +287,7 @@ def _free_port() -> int:
 
 def _answers(port: int) -> int:
     """0 once something listens at the port."""
-    for _ in range(240):
+    for _ in range(1200):  # ten minutes: on a busy machine loading the model takes its time
         with socket.socket() as one:
             if one.connect_ex(("127.0.0.1", port)) == 0:
                 return 0
