@@ -20,8 +20,6 @@ from dti.report.targets import MODEL, Histories, Targets, read_targets
 PACKED = "data/packed"
 SOURCES = ("demo", "amazon", "table")
 """Sections of params.yaml that matter for their own kind of source alone."""
-LATER = ("track.", "promote.")
-"""Parameters of what comes after the report, which do not change it."""
 SAME = 1e-9  # the metrics of record and those of the scores differ by rounding alone
 
 
@@ -148,13 +146,14 @@ def _limits(run: Run, targets: Targets | None) -> list[str]:
 
 
 def _read(run: Run, parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """The parameters that this run reads: not those of other sources, templates of other data sets, later stages."""
+    """The parameters that decide this run: not those of other sources, nor other data sets' templates."""
     name, family = run.data["dataset"], run.data["dataset"].split("-")[0]
     templates = parameters.get("pack", {}).get("templates", {})
     own = name if name in templates else family
     others = [f"pack.templates.{other}." for other in templates if other != own]
     others += [f"{source}." for source in SOURCES if source != family]
-    return {name: value for name, value in flatten(parameters).items() if not name.startswith((*others, *LATER))}
+    skipped = (*others, *against.NO_MATTER)
+    return {name: value for name, value in flatten(parameters).items() if not name.startswith(skipped)}
 
 
 def _made_of(run: Run, store: Store) -> Section:

@@ -31,6 +31,19 @@ class Quality:
         return mine > theirs if name in HIGHER else mine < theirs
 
 
+HEAD = (
+    "",
+    "AUC [95 %, by user]",
+    "gAUC",
+    "log loss",
+    "F1",
+    "ECE",
+    "training hours",
+    "targets/s",
+    "trained weights",
+)
+
+
 def qualities(run: Run, targets: Targets, draw: Bootstrap) -> dict[str, Quality]:
     """The metrics of all who score the test targets; the model's own are those of metrics.json."""
     found = {}
@@ -71,18 +84,7 @@ def _table(run: Run, targets: Targets, found: Mapping[str, Quality], draw: Boots
         "The baselines use the training split's item rates and each user's earlier labels; their seconds of fitting "
         "are not recorded." + (" The oracle knows the true click probabilities." if ORACLE in found else ""),
     ]
-    head = [
-        "",
-        "AUC [95 %, by user]",
-        "gAUC",
-        "log loss",
-        "F1",
-        "ECE",
-        "training hours",
-        "targets/s",
-        "trained weights",
-    ]
-    return Table("Models on the test split", head, rows, SOURCE, notes)
+    return Table("Models on the test split", list(HEAD), rows, SOURCE, notes)
 
 
 def _best(found: Mapping[str, Quality], name: str) -> str | None:

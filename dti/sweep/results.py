@@ -22,7 +22,7 @@ TOKENS = ("tokens_per_target", "sliding_tokens_per_target", "counted_ratio")
 SCORES = Path("data/scores/test.parquet")
 DIGITS = 6
 """Of the draws: far below what any interval shows."""
-UNUSED = ("track.", "promote.")  # a sweep runs no stage that reads these parameters
+UNUSED = ("track.", "promote.", "workers.")  # no result of a sweep depends on these parameters
 
 
 def place_of(results: Path, cell: Cell) -> Path:

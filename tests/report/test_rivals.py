@@ -7,11 +7,11 @@ import pytest
 from dti.errors import DtiError
 from dti.files import read_json, write_json
 from dti.report.comparing import Bootstrap
-from dti.report.rivals import HEAD, section
+from dti.report.rivals import COLUMNS, section
 from dti.report.run import Run
 
 DRAW = Bootstrap(100, 1)
-GAP = HEAD.index("model's AUC minus its AUC [95 %]") - 1
+GAP = COLUMNS.index("model's AUC minus its AUC [95 %]") - 1
 
 
 def rival(root, name, score=None, **changes):
