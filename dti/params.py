@@ -12,6 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from dti.errors import DtiError
 
+NO_MATTER = ("track.", "promote.", "workers.", "train.checkpoint_seconds")
+"""Beginnings of the dotted names of parameters that change no result of a run."""
+
 
 class Section(BaseModel):
     """A section of params.yaml: unknown keys, missing keys and wrong types are errors."""

@@ -24,6 +24,8 @@ def _block_size(reach: int) -> int:
 class Blocks:
     """The same attention as ``Reference``, in blocks; forgetting as one softmax over twice the keys."""
 
+    gathers = True
+
     def __init__(self, view: View, heads: int, device: torch.device) -> None:
         self.view, self.heads, self.device = view, heads, device
         reach = int((torch.arange(view.content) - view.start_S).amax()) if view.content else 0

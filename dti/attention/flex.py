@@ -72,6 +72,8 @@ class _Plan:
 class Flex:
     """The same attention as ``Reference``, for CUDA; forgetting as one softmax over twice the keys."""
 
+    gathers = False
+
     def __init__(self, view: View, heads: int, device: torch.device) -> None:
         self.view, self.heads, self.device = view, heads, device
 

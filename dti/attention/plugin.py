@@ -1,6 +1,6 @@
 """Attention as stock Hugging Face models call it: registered as ``dti`` at transformers' own extension point."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
 
@@ -19,7 +19,7 @@ from dti.errors import DtiError
 
 Backend = Literal["reference", "blocks", "flex"]
 Choice = Backend | Literal["auto"]
-BACKENDS: dict[Backend, Callable[[View, int, torch.device], "Attend"]] = {
+BACKENDS: dict[Backend, type[Reference | Blocks | Flex]] = {
     "reference": Reference,
     "blocks": Blocks,
     "flex": Flex,

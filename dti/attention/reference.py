@@ -13,7 +13,13 @@ def slopes_of(heads: int) -> Tensor:
 
 
 class Reference:
-    """Attention with one dense mask for content, one for probes, and one softmax a row."""
+    """Attention with one dense mask for content, one for probes, and one softmax a row.
+
+    Attributes:
+        gathers: whether probes gather what they read, so that it may lie anywhere in a larger table.
+    """
+
+    gathers = False
 
     def __init__(self, view: View, heads: int, device: torch.device) -> None:
         self.view, self.heads, self.device = view, heads, device

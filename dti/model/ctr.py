@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from dti.attention.plugin import Backend, Reading, attach, probe_reading_of, reading_of, working_dtype
+from dti.attention.plugin import BACKENDS, Backend, Reading, attach, probe_reading_of, reading_of, working_dtype
 from dti.attention.reference import slopes_of
 from dti.attention.visibility import Bank, Sight, view_of
 from dti.errors import DtiError
@@ -105,8 +105,8 @@ class CtrModel(nn.Module):
         if self.states is None or row.place_S is None:
             raise ValueError("content: frozen needs the catalogue's states and a row in the unique layout")
         embedded, view, place_S = self._embedded(probes), view_of(row, self.sight), torch.from_numpy(row.place_S)
-        given = self.states.whole(working_dtype(embedded)) if self.backend == "blocks" else None
-        if given is not None:  # blocks gather the keys that probes read anyway: straight from the catalogue
+        given = self.states.whole(working_dtype(embedded)) if BACKENDS[self.backend].gathers else None
+        if given is not None:  # straight from the catalogue
             view = view.elsewhere(place_S)
         else:
             given = self.states.of(place_S)

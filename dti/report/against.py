@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from dti.evaluation.numbers import number
-from dti.params import flatten
+from dti.params import NO_MATTER, flatten
 from dti.report.comparing import Estimate, estimate, winner
 from dti.report.document import Block, Section, Table, Words, cells
 from dti.report.models import LOWER, NAMES
@@ -17,8 +17,6 @@ from dti.report.run import Run, machine
 METRICS = (*NAMES, "auc_strict", "valid_auc")
 TIMES = ("training_hours", "targets_per_second")
 REPORTS = "`reports/metrics.json`, `reports/train.json`, `reports/pack.json` of both"
-NO_MATTER = ("track.", "promote.", "workers.", "train.checkpoint_seconds")
-"""Parameters that change no result of a run."""
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import numpy as np
 from dti import git
 from dti.errors import DtiError
 from dti.files import atomic_file, read_json, write_json
-from dti.params import flatten
+from dti.params import NO_MATTER, flatten
 from dti.sweep.grid import Cell, Grid
 from dti.workspace import SOURCES
 
@@ -22,7 +22,6 @@ TOKENS = ("tokens_per_target", "sliding_tokens_per_target", "counted_ratio")
 SCORES = Path("data/scores/test.parquet")
 DIGITS = 6
 """Of the draws: far below what any interval shows."""
-UNUSED = ("track.", "promote.", "workers.")  # no result of a sweep depends on these parameters
 
 
 def place_of(results: Path, cell: Cell) -> Path:
@@ -84,7 +83,7 @@ def read_result(place: Path, cell: Cell) -> dict[str, Any]:
     except (KeyError, TypeError, AttributeError):
         raise DtiError(f"{place}: not a result of a sweep; move it away") from None
     # A parameter that params.yaml got or lost since is no difference: its default keeps what was before.
-    other = [k for k in sorted({*found} & {*wanted}) if found[k] != wanted[k] and not k.startswith(UNUSED)]
+    other = [k for k in sorted({*found} & {*wanted}) if found[k] != wanted[k] and not k.startswith(NO_MATTER)]
     if other:
         changes = ", ".join(f"{name} {found[name]!r}, now {wanted[name]!r}" for name in other)
         raise DtiError(
