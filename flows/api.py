@@ -49,6 +49,7 @@ class Api:
     """
 
     def __init__(self, address: str) -> None:
+        self.address = address
         self.client = httpx.Client(base_url=f"{address}/api", timeout=30)
 
     def call(self, method: str, path: str, body: object = None) -> Any:

@@ -70,6 +70,7 @@ ELSEWHERE = {
     "python -m dti score": "tests/serving/test_batch.py",
     "python benchmarks/paradigms.py": "tests/benchmarks/test_paradigms.py",
     "benchmarks/paradigms.py": "tests/benchmarks/test_paradigms.py",
+    "python benchmarks/overhead.py": "tests/flows/test_served.py",
     "pytest -m slow": "tests/training/test_processes.py",
 }
 """Commands that begin so are run, by their functions or with other arguments, by another test."""

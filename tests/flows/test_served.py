@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 
 import httpx
@@ -12,6 +13,7 @@ import pytest
 import yaml
 
 from dti.files import digest_of, read_json
+from dti.home import ROOT
 from tests.flows.served import LONG, SMALL, Served, wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
@@ -71,6 +73,16 @@ def test_the_same_run_again_computes_nothing(served, first):
     assert log.count("is cached - skipping run") == 6
     assert "Running stage 'train'" not in log
     assert len([r for r in served.mlflow_runs() if r.data.params["demo.users"] == "60"]) == 1
+
+
+def test_the_benchmark_of_the_overhead_prints_its_table(served):
+    command = [sys.executable, ROOT / "benchmarks" / "overhead.py", "--address", served.api.address, "--runs", "1"]
+    done = subprocess.run(command, env=served.environment, capture_output=True, text=True, timeout=900)
+    assert done.returncode == 0, done.stderr
+    rows = [line.split(" | ") for line in done.stdout.splitlines() if " | " in line]
+    assert [row[0].strip() for row in rows] == ["cached run", "1", "median"]
+    assert rows[1][1:] == rows[2][1:]
+    assert "until Cancelled" in done.stdout
 
 
 @pytest.mark.parametrize(
