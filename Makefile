@@ -51,7 +51,7 @@ test-all: lint
 # The package fits the locked environment: its own requirements are there already.
 baselines: $(STAMP)
 	$(BIN)/python -m pip install --quiet --no-deps --require-hashes -r benchmarks/rivals/requirements.txt
-	$(BIN)/python -m benchmarks.rivals
+	$(BIN)/python -m benchmarks.rivals $(BASELINES)
 
 lock:
 	$(PYTHON) -m venv $(VENV)-lock
