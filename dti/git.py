@@ -48,6 +48,16 @@ def is_dirty(folder: Path, *paths: str) -> bool:
     return bool(_git(folder, "status", "--porcelain", "--", *paths))
 
 
+def init(folder: Path) -> None:
+    """Make the folder a repository without a commit.
+
+    Raises:
+        DtiError: git refuses or is not there.
+    """
+    if _git(folder, "init", "--quiet") is None:
+        raise DtiError(f"{folder}: `git init` failed")
+
+
 def export(folder: Path, commit: str, target: Path) -> None:
     """Write the files of a commit of the repository ``folder`` into the folder ``target``.
 

@@ -98,13 +98,16 @@ class Workspace:
         else:
             (self.folder / git.COPIED).unlink(missing_ok=True)
 
-    def configure(self, parameters: Mapping[str, Any]) -> None:
+    def configure(self, parameters: Mapping[str, Any], *, scm: bool = False) -> None:
         """Write these parameters and DVC's settings into the folder; what else is in it, the caller brings.
+
+        Args:
+            scm: whether the folder is, or will be, a git repository of its own.
 
         Raises:
             DtiError: the disk is full.
         """
-        local = f"[core]\n    no_scm = true\n    site_cache_dir = {self.folder}/.dvc/tmp/site\n"
+        local = f"[core]\n    no_scm = {str(not scm).lower()}\n    site_cache_dir = {self.folder}/.dvc/tmp/site\n"
         self._write(".dvc/config.local", f"{local}[cache]\n    dir = {self.cache}\n")
         self._write("params.yaml", yaml.safe_dump(dict(parameters), sort_keys=False))
 

@@ -74,7 +74,11 @@ def test_a_run_from_the_form_is_recorded_and_leaves_the_users_tree_alone(served,
     assert found["progress-train"]["data"] == 100.0
 
 
-def test_the_same_run_again_computes_nothing(served, first):
+@pytest.mark.parametrize("cleaned", [False, True])
+def test_the_same_run_again_computes_nothing(served, first, cleaned):
+    if cleaned:
+        command = [sys.executable, "-m", "dti", "clean"]
+        subprocess.run(command, cwd=served.folder, env=served.environment, check=True)
     run = served.start(params=SMALL)
     assert served.ended(run) == "Completed"
     log = served.log(run)

@@ -23,7 +23,12 @@ def lock(project: Path, interim: str = "1.dir") -> None:
     md5 = cached(project, listing)
     folder = project / ".dvc/cache/files/md5" / md5[:2]
     (folder / md5[2:]).rename(folder / f"{md5[2:]}.dir")
-    stages = {"prepare": [("data/interim", interim)], "evaluate": [("data/scores", f"{md5}.dir")]}
+    report = cached(project, b"a report that git keeps and the run cache restores")
+    stages = {
+        "prepare": [("data/interim", interim)],
+        "train": [("reports/train.json", report)],
+        "evaluate": [("data/scores", f"{md5}.dir")],
+    }
     content = {
         "schema": "2.0",
         "stages": {

@@ -1,5 +1,6 @@
 """`python -m dti clean`: a real DVC and a real MLflow; what a version needs stays, what nobody needs goes."""
 
+import subprocess
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -19,13 +20,15 @@ from tests.registry.cache import cached, lock
 SCORES = Path("data/scores/test.parquet")
 
 
-@pytest.fixture
-def shop(project: Path, store: MlflowClient) -> Path:
+@pytest.fixture(params=["a folder", "a repository"])
+def shop(project: Path, store: MlflowClient, request: pytest.FixtureRequest) -> Path:
     """The project with DVC set up, one version, and newer scores that are none."""
     for name, text in HIDDEN.items():
         (project / name).parent.mkdir(exist_ok=True)
         (project / name).write_text(text)
-    (project / ".dvc/config").write_text("[core]\n    no_scm = true\n")
+    (project / ".dvc/config").write_text("[core]\n    no_scm = true\n" if request.param == "a folder" else "")
+    if request.param == "a repository":
+        subprocess.run(["git", "init", "--quiet"], cwd=project, check=True)
     lock(project)
     assert track(project, load_params())[1] is not None
     table = pq.read_table(project / SCORES)
@@ -40,7 +43,7 @@ def objects(project: Path) -> set[str]:
 
 def test_what_a_version_or_this_folder_needs_stays_and_the_rest_goes(shop: Path) -> None:
     needed = objects(shop)
-    assert len(needed) == 4, "a file and a folder's list of each result"
+    assert len(needed) == 5, "a file and a folder's list of each scores, and a report that git keeps"
     stray = cached(shop, b"nobody needs this")
     clean(shop, dry=True)
     assert stray in objects(shop)
@@ -59,7 +62,7 @@ def test_what_a_workspace_needs_stays(shop: Path) -> None:
     assert objects(shop) == needed
     workspace.remove()
     clean(shop)
-    assert len(objects(shop)) == 2, "those of the version"
+    assert len(objects(shop)) == 3, "those of the version"
 
 
 def test_nothing_is_removed_while_a_run_goes_on(shop: Path) -> None:
