@@ -19,10 +19,13 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script, from any folder
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))  # run as a script, from any folder
 
-from dti.errors import DtiError, run_or_exit
-from flows.api import ENDED, Api
+from dti.errors import DtiError, run_or_exit  # noqa: E402
+from dti.files import write_json  # noqa: E402
+from dti.git import commit_of  # noqa: E402
+from flows.api import ENDED, Api  # noqa: E402
 
 SMALL = {
     "demo": {"users": 60, "interactions": 600, "items": 40},
@@ -95,6 +98,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--address", default="http://127.0.0.1:4200", help="of Prefect's UI")
     parser.add_argument("--runs", type=int, default=3, help="cached runs to measure")
+    parser.add_argument("--json", type=Path, help="keep the seconds there")
     return parser.parse_args(arguments)
 
 
@@ -113,7 +117,10 @@ def main(arguments: list[str] | None = None) -> None:
         rows.append(completed(api, start(api, ONCE | {"seed": seed})))
         print(f"{number:10} | " + " | ".join(f"{rows[-1][part]:6.1f} s" for part in PARTS), flush=True)
     print("    median | " + " | ".join(f"{median(row[part] for row in rows):6.1f} s" for part in PARTS))
-    print(f"\na cancellation: {cancelled(api, seed):.1f} s until Cancelled")
+    found = {"first": first, "cached": rows, "cancelled": cancelled(api, seed), "commit": commit_of(ROOT)}
+    print(f"\na cancellation: {found['cancelled']:.1f} s until Cancelled")
+    if options.json:
+        write_json(options.json, found)
 
 
 if __name__ == "__main__":

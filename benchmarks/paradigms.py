@@ -44,6 +44,7 @@ from benchmarks.rounds import contexts, history, measure  # noqa: E402
 from benchmarks.workloads import SIZES, content_per_interaction, synthetic_store  # noqa: E402
 from dti.errors import DtiError  # noqa: E402
 from dti.files import read_json, write_json  # noqa: E402
+from dti.git import commit_of  # noqa: E402
 from dti.model.device import device_of  # noqa: E402
 from dti.params import load_params  # noqa: E402
 from dti.prompts.store import Store  # noqa: E402
@@ -131,6 +132,7 @@ def setup_of(bench: Bench, given: argparse.Namespace) -> dict[str, Any]:
         "attention": next(iter(bench.models.values())).backend,
         "torch": torch.__version__,
         "rounds": given.rounds,
+        "commit": commit_of(ROOT),
     }
 
 

@@ -156,7 +156,7 @@ class Up:
         self.groups[name].start()
 
     def _settle(self, name: str) -> None:
-        left = self.api.end_left_over(GROUPS[name].entrypoints)
+        left = self.api.end_left_over(GROUPS[name].flows)
         if left:
             print(f"{left} runs of an earlier process had not ended and count as crashed; run them again", flush=True)
 

@@ -271,6 +271,33 @@ def test_a_sweep_survives_a_failed_cell_and_names_its_winner(served, first):
     assert len({child.info.run_id for child in children} & set(versions)) == 1, "no other cell has a version"
 
 
+def cells_of(served, sweep):
+    """The runs of a sweep's cells: those that any of its tasks stands for."""
+    body = {"flows": {"name": {"any_": ["cell"]}}, "sort": "START_TIME_DESC"}
+    parent = {
+        task["id"] for task in served.api.call("POST", "/task_runs/filter", {"flow_runs": {"id": {"any_": [sweep]}}})
+    }
+    return [run for run in served.api.call("POST", "/flow_runs/filter", body) if run["parent_task_run_id"] in parent]
+
+
+@pytest.mark.parametrize("how", ["cancelled", "killed"])
+def test_a_sweep_that_ends_early_takes_its_cell_and_the_training_with_it(served, how):
+    run = served.start("sweep", params=LONG, over={"train": {"seed": [21, 22]}}, name=how)
+    wait_for(lambda: [cell for cell in cells_of(served, run) if served.log(cell["id"])], 120, "a cell")
+    [cell] = cells_of(served, run)
+    training = served.training(cell["id"])
+    if how == "cancelled":
+        served.api.set_state(run, {"type": "CANCELLING"})
+    else:
+        [flow] = served.processes("prefect.engine")
+        flow.kill()
+    assert served.ended(run, 180) == ("Cancelled" if how == "cancelled" else "Crashed")
+    wait_for(lambda: not training.is_running(), 60, "the end of the training")
+    assert served.ended(cell["id"], 180) in ("Cancelled", "Crashed")
+    assert served.checkpoints()
+    assert len(cells_of(served, run)) == 1, "the next cell does not begin"
+
+
 def test_versions_are_promoted_refused_and_rolled_back_from_the_ui(served, again):
     """Of so few test targets no gain is beyond doubt, so that the second version is refused."""
     old = next(version.version for version in served.versions() if version.tags["dti.key"] == served.key(again))
