@@ -103,8 +103,10 @@ class Table(Section):
             raise ValueError("table.user_fields are columns of table.users; give both or neither (null and [])")
         if self.timezone not in available_timezones():
             raise ValueError(f"table.timezone: {self.timezone!r} is no time zone; write UTC or Europe/Berlin")
-        if taken := {"item_id", "user_id", "row"} & {*self.item_fields, *self.user_fields} - {self.item, self.user}:
-            raise ValueError(f"table: the field {min(taken)!r} has a name that is used here; rename the column")
+        if taken := {"item_id", "user_id", "row"} & {*self.item_fields, *self.user_fields}:
+            raise ValueError(
+                f"table: the field {min(taken)!r} has a name that is used here; leave it out, or rename the column"
+            )
         return self
 
 

@@ -2,7 +2,10 @@
 
 import codecs
 import gzip
+import zlib
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from io import BufferedIOBase
 from pathlib import Path
 
 import polars as pl
@@ -15,12 +18,29 @@ SEPARATORS = ",\t;|"
 SECOND = "_duplicated_0"  # what polars adds to a column's name that the header has already
 
 
+@contextmanager
+def opened(path: Path) -> Iterator[BufferedIOBase]:
+    """The file's bytes, unpacked where its name ends in .gz.
+
+    Raises:
+        DtiError: what is read is no gzip file, or a truncated or broken one.
+    """
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as handle:
+            yield handle
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:  # other OSErrors are no fault of the content
+        raise DtiError(
+            f"{path}: a truncated or broken gzip file ({error}); get it anew, or drop .gz from its name if it is not "
+            "compressed"
+        ) from error
+
+
 def _chunks(source: Path | bytes) -> Iterator[bytes]:
     if isinstance(source, bytes):
         for start in range(0, len(source), CHUNK):
             yield source[start : start + CHUNK]
         return
-    with gzip.open(source) if source.suffix == ".gz" else source.open("rb") as handle:
+    with opened(source) as handle:
         while chunk := handle.read(CHUNK):
             yield chunk
 
@@ -86,7 +106,7 @@ def scan_delimited(source: Path | bytes, name: str, required: Sequence[str]) -> 
     """UTF-8 text with a header, its fields separated by commas, tabs, semicolons or bars; other columns are kept.
 
     Raises:
-        DtiError: not UTF-8, empty, a required column is missing.
+        DtiError: damaged, not UTF-8, empty, a required column is missing.
     """
     _check_utf8(source, name)
     columns, separator = _header(source, name, required)
@@ -97,7 +117,7 @@ def read_csv(path: Path, required: Sequence[str]) -> Table:
     """A UTF-8 CSV file with a header; columns beyond ``required`` are kept as they are.
 
     Raises:
-        DtiError: no such file, not UTF-8, empty, a required column is missing.
+        DtiError: no such file, damaged, not UTF-8, empty, a required column is missing.
     """
     if not path.is_file():
         raise DtiError(f"{path}: not found; run the fetch stage again with `dvc repro --force --single-item`")

@@ -1,6 +1,5 @@
 """Reader of a user's file in any of the formats that its name can end in."""
 
-import gzip
 import json
 from collections.abc import Iterator, Sequence
 from itertools import islice
@@ -9,7 +8,7 @@ from typing import Any, NoReturn
 
 import polars as pl
 
-from dti.data.delimited import scan_delimited
+from dti.data.delimited import opened, scan_delimited
 from dti.data.tables import EXTRA, ROW, Table
 from dti.errors import DtiError
 
@@ -49,7 +48,7 @@ def columns_of(path: Path, required: Sequence[str]) -> list[str]:
 
 def _lines(path: Path) -> Iterator[bytes]:
     """The lines that are not blank: the rows that messages number from 1."""
-    with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as handle:
+    with opened(path) as handle:
         yield from (line for line in handle if line.strip())
 
 
@@ -78,8 +77,6 @@ def _keys(path: Path) -> list[str]:
             keys |= dict.fromkeys(_object(line))
     except ValueError as error:
         _refuse_broken(path, error)
-    except (OSError, EOFError) as error:
-        raise DtiError(f"{path}: truncated or broken ({error}); get it anew") from error
     return list(keys)
 
 
@@ -87,7 +84,7 @@ def read_jsonl(path: Path, required: Sequence[str], optional: Sequence[str] = ()
     """The named columns of a file with one JSON object a line; others are not read. Nested values stay JSON text.
 
     Raises:
-        DtiError: a line is no JSON object, or a required column is in none of the first lines.
+        DtiError: damaged, a line is no JSON object, or a required column is in none of the first lines.
     """
     keys = _keys(path)
     if missing := [name for name in required if name not in keys]:
@@ -99,6 +96,10 @@ def read_jsonl(path: Path, required: Sequence[str], optional: Sequence[str] = ()
         frame = scan.collect(engine="streaming")  # once: parsing JSON takes longer than all the rest
     except pl.exceptions.PolarsError as error:
         _refuse_broken(path, error)
+    except OSError:  # also of a damaged gzip file, which reading it once more tells from a fault of the disk
+        for _ in _lines(path):
+            pass
+        raise
     return Table(path.name, frame.lazy().with_columns(pl.lit(None, pl.String).alias(EXTRA)))
 
 

@@ -7,7 +7,7 @@ import polars as pl
 
 from dti.errors import DtiError
 
-ROW = "row"  # the row's number in its file; a CSV header is row 1
+ROW = "number of the row"  # in its file; a CSV header is row 1. Files will hardly have a column of this name
 EXTRA = "fields beyond the header"
 
 

@@ -7,6 +7,7 @@ import polars as pl
 
 LAST_SECOND = 253402300799  # the end of the year 9999
 LEAST_MILLISECONDS = 10**11  # March 1973; seconds reach it in the year 5138
+_MOMENTS = ("%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%dT%H:%M")
 _DATE = r"^(\d{4}-\d\d-\d\d)"
 
 
@@ -64,10 +65,8 @@ def _between(value: pl.Expr, low: int, high: int) -> pl.Expr:
 def _iso(text: pl.Expr, zone: str) -> pl.Expr:
     """ISO times with an offset as they are; others in ``zone``, the earlier one where the clock was set back."""
     text = text.str.replace(_DATE + "[ t]", "${1}T")
-    offset = text.str.to_datetime("%Y-%m-%dT%H:%M:%S%.f%#z", time_unit="us", time_zone="UTC", strict=False)
-    forms = [
-        text.str.to_datetime(form, time_unit="us", strict=False) for form in ("%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%dT%H:%M")
-    ]
+    offsets = [text.str.to_datetime(f"{form}%#z", time_unit="us", time_zone="UTC", strict=False) for form in _MOMENTS]
+    forms = [text.str.to_datetime(form, time_unit="us", strict=False) for form in _MOMENTS]
     day = text.str.to_date("%Y-%m-%d", strict=False).cast(pl.Datetime("us"))
     local = pl.coalesce(*forms, day).dt.replace_time_zone(zone, ambiguous="earliest", non_existent="null")
-    return pl.coalesce(offset.dt.epoch("us"), local.dt.epoch("us"))
+    return pl.coalesce(pl.coalesce(*offsets).dt.epoch("us"), local.dt.epoch("us"))

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dti.data.histories import histories, read_interactions
-from dti.data.tables import EXTRA, Table
+from dti.data.tables import EXTRA, ROW, Table
 
 Row = tuple[str, str, int]
 rows = st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from("wxyz"), st.integers(0, 6)), min_size=1, max_size=30)
@@ -11,7 +11,7 @@ rows = st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from("wxyz"), st.in
 
 def table(given_rows: list[Row]) -> Table:
     texts = [(user, item, "1", str(time), None, place) for place, (user, item, time) in enumerate(given_rows, 2)]
-    schema = dict.fromkeys(("user_id", "item_id", "label", "timestamp", EXTRA), pl.String) | {"row": pl.UInt32}
+    schema = dict.fromkeys(("user_id", "item_id", "label", "timestamp", EXTRA), pl.String) | {ROW: pl.UInt32}
     return Table("clicks.csv", pl.DataFrame(texts, schema=schema, orient="row").lazy())
 
 

@@ -10,6 +10,8 @@ import polars as pl
 import pytest
 import yaml
 
+from dti.data.delimited import scan_delimited
+from dti.data.formats import columns_of
 from dti.errors import DtiError
 from dti.params import Data, Table
 from dti.stages.prepare import prepare
@@ -107,6 +109,12 @@ def test_second_and_third_file(desk):
     assert counts["users without a profile"] == 1
 
 
+def test_ids_under_another_name_may_be_fields(desk):
+    desk.write("a.csv", CSV.replace("item_id", "sku", 1))
+    desk.prepare(interactions="a.csv", item="sku", item_fields=["sku", "title"])
+    assert desk.read("items").rows() == [("01", "01", "pan"), ("1", "1", "tent")]
+
+
 def test_fields_that_differ_between_rows_are_counted(desk):
     desk.write("interactions.csv", CSV.replace("7,01,1,15,pan", "7,01,1,15,pot"))
     assert desk.counts()["items whose fields differ from row to row"] == 1
@@ -152,6 +160,12 @@ def test_a_clock_that_is_set_back_or_forward(desk):
     ]
     with pytest.raises(DtiError, match="'2024-03-31T02:30:00', but must be an ISO 8601 time"):
         desk.times("iso", "2024-03-31T02:30:00", zone="Europe/Berlin")
+
+
+def test_iso_times_to_the_minute_with_an_offset(desk):
+    forms = ["2024-01-31T09:30Z", "2024-01-31T10:31+01:00", "2024-01-31 08:02-0130"]
+    expected = [epoch(f"2024-01-31T09:{minute}:00+00:00") for minute in (30, 31, 32)]
+    assert desk.times("iso", *forms, zone="Asia/Tokyo") == expected
 
 
 def test_parquet_times_are_iso(desk):
@@ -205,7 +219,7 @@ def test_repeated_events(desk):
     [
         ("a.csv", CSV.replace("7,1,0", ",1,0"), {}, "a.csv, row 5, column user_id: empty"),
         ("a.csv", CSV, {"user": "who"}, "a.csv: no column who; the header has user_id, item_id, label"),
-        ("a.csv", CSV.replace("title", "label", 1), {"item_fields": ["item_id"]}, "a.csv: the header has label twice"),
+        ("a.csv", CSV.replace("title", "label,title", 1), {}, "a.csv: the header has label twice"),
         ("a.csv", CSV, {"label": None, "rating": "title"}, "row 2, column title: 'pan', but must be a number"),
         ("a.csv", CSV.replace("1,10", "nan,10"), {"label": None, "rating": "label"}, "row 2, column label: 'nan'"),
         ("a.csv", CSV, {"item_fields": ["brand"]}, "no column brand; the header has user_id"),
@@ -236,6 +250,40 @@ def test_json_lines_that_break_late_are_named(desk):
         desk.prepare(interactions="a.jsonl")
 
 
+@pytest.mark.parametrize("name", ["a.csv.gz", "a.jsonl.gz", "late.jsonl.gz"])
+@pytest.mark.parametrize("damage", ["cut", "plain", "altered"])
+def test_damaged_gzip_files_are_named(desk, name, damage):
+    line = {"user_id": "1", "item_id": "2", "label": 1, "timestamp": 5, "title": "x"}
+    rows = [json.dumps(line | {"timestamp": n}) for n in range(30_000 if name.startswith("late") else 3)]
+    content = (CSV if ".csv" in name else "\n".join(rows)).encode()
+    packed = gzip.compress(content)
+    altered = packed[:-8] + bytes(4) + packed[-4:]  # the checksum
+    broken = {"cut": packed[: len(packed) - 12], "plain": content, "altered": altered}[damage]
+    (desk.folder / name).write_bytes(broken)
+    with pytest.raises(DtiError, match=f"{name}: a truncated or broken gzip file .*; get it anew"):
+        desk.prepare(interactions=name)
+
+
+def test_a_fault_of_the_disk_is_not_taken_for_a_damaged_file(desk, monkeypatch):
+    def fail(*_: object) -> None:
+        raise OSError(5, "Input/output error")
+
+    desk.write("a.csv.gz", CSV)
+    monkeypatch.setattr("dti.data.delimited.gzip.GzipFile.read", fail)
+    with pytest.raises(OSError, match="Input/output error"):
+        scan_delimited(desk.folder / "a.csv.gz", "a.csv.gz", ["user_id"])
+
+
+@pytest.mark.parametrize("name", ["a.csv", "b.jsonl", "c.parquet"])
+def test_a_column_called_row_is_one_like_any_other(desk, name):
+    frame = pl.read_csv(CSV.encode(), infer_schema=False).with_columns(row=pl.lit("9"))
+    write = {"a": frame.write_csv, "b": frame.write_ndjson, "c": frame.write_parquet}[name[0]]
+    write(desk.folder / name)
+    desk.prepare(interactions=name)
+    assert rows_of(desk) == EXPECTED
+    assert "row" in columns_of(desk.folder / name, ["user_id"])
+
+
 def test_a_file_that_changes_under_way_is_noticed(desk):
     point(Table(**desk.section), desk.raw)
     desk.write("interactions.csv", CSV + "7,1,1,30,tent\n")
@@ -252,6 +300,8 @@ def test_a_file_that_changes_under_way_is_noticed(desk):
         ({"timezone": "Mars"}, "'Mars' is no time zone"),
         ({"interactions": "a.xlsx"}, "String should match pattern"),
         ({"item_fields": ["row"]}, "the field 'row' has a name that is used here"),
+        ({"item_fields": ["item_id", "title"]}, "the field 'item_id' has a name that is used here; leave it out"),
+        ({"users": "u.csv", "user_fields": ["user_id"]}, "the field 'user_id' has a name that is used here"),
     ],
 )
 def test_sections_that_cannot_work(changes, message):
