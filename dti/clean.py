@@ -18,8 +18,9 @@ import yaml
 
 from dti import git
 from dti.errors import DtiError
+from dti.files import locked
 from dti.home import ROOT, home
-from dti.workspace import Workspace
+from dti.workspace import Workspace, in_use, shared_cache
 
 WORKSPACES = ("runs/*", "sweeps/*/*", "reproduce/*", "champion/*")
 """Where workspaces are, below ``DTI_HOME``."""
@@ -28,8 +29,9 @@ NOT_RUN = "WARNING: Output '"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add ``--dry``."""
+    """Add ``--dry`` and ``--outside``."""
     parser.add_argument("--dry", action="store_true", help="only say how much would be removed")
+    parser.add_argument("--outside", action="store_true", help="clean a cache outside this folder: no other uses it")
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -38,16 +40,26 @@ def run(arguments: argparse.Namespace) -> None:
     Raises:
         DtiError: see `clean`.
     """
-    clean(dry=arguments.dry)
+    clean(dry=arguments.dry, outside=arguments.outside)
 
 
-def clean(root: Path = ROOT, *, dry: bool = False) -> None:
+def clean(root: Path = ROOT, *, dry: bool = False, outside: bool = False) -> None:
     """Remove from the cache what neither ``root``, a workspace, an experiment nor a registered version refers to.
 
+    Args:
+        dry: only say what would be removed.
+        outside: the cache may lie outside ``root``.
+
     Raises:
-        DtiError: a run goes on, MLflow cannot be reached, or DVC refuses; nothing was removed.
+        DtiError: a run goes on, the cache may be that of other projects, too, MLflow cannot be reached, or DVC
+            refuses; nothing was removed.
     """
+    cache = shared_cache(root)
+    if not (outside or cache.is_relative_to(root.resolve())):
+        raise DtiError(f"{cache}: DVC's cache is outside this project; if no other project uses it, add --outside")
     with ExitStack() as stack:
+        if stack.enter_context(locked(in_use())) is None:
+            raise DtiError("a run goes on; stop it, or wait for its end")
         workspaces = [space for space in _workspaces(root) if _hold(stack, space)]
         temporary = stack.enter_context(tempfile.TemporaryDirectory(dir=home(), prefix="clean-"))
         folders = [root, *(space.folder for space in workspaces)]
@@ -64,7 +76,7 @@ def _workspaces(root: Path) -> Iterator[Workspace]:
 
 def _hold(stack: ExitStack, workspace: Workspace) -> bool:
     """Keep a workspace from beginning a run, which might need what is removed; whether it names any data."""
-    if not stack.enter_context(workspace.held()):
+    if stack.enter_context(locked(workspace.lock)) is None:  # by a training that outlived its run, if by any
         raise DtiError(f"{workspace.folder}: a run goes on there; stop it, or wait for its end")
     return any((workspace.folder / name).is_file() for name in ("dvc.lock", "data/dvc.lock"))
 

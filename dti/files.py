@@ -83,25 +83,27 @@ def atomic_folder(target: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def locked(path: Path, waiting: str | None = None) -> Iterator[int | None]:
+def locked(path: Path, waiting: str | None = None, *, shared: bool = False) -> Iterator[int | None]:
     """Hold a lock file for this process, and for children that inherit its descriptor.
 
     Args:
         waiting: what to print before waiting for another holder; None: do not wait.
+        shared: hold it beside others that share it.
 
     Yields:
         the descriptor; None where another process holds the file and nobody is to wait.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
     with path.open("w") as handle:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(handle, kind | fcntl.LOCK_NB)
         except BlockingIOError:
             if waiting is None:
                 yield None
                 return
             print(waiting, flush=True)
-            fcntl.flock(handle, fcntl.LOCK_EX)
+            fcntl.flock(handle, kind)
         yield handle.fileno()
 
 

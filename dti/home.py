@@ -16,3 +16,15 @@ def home() -> Path:
     folder = Path(os.environ.get("DTI_HOME") or own).resolve()
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+def record() -> str | None:
+    """``MLFLOW_TRACKING_URI`` for processes in other folders: a relative file or folder made absolute."""
+    given = os.environ.get("MLFLOW_TRACKING_URI") or None
+    if given is None:
+        return None
+    for scheme in ("sqlite:///", "file:"):
+        if given.startswith(scheme):
+            place = given.removeprefix(scheme)
+            return given if place.startswith("/") else f"{scheme}{Path(place).resolve()}"
+    return given if "://" in given else str(Path(given).resolve())

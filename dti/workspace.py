@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any
@@ -23,7 +23,7 @@ import yaml
 from dti import git
 from dti.errors import DtiError, full_disk_named
 from dti.files import atomic_file, locked
-from dti.home import ROOT, home
+from dti.home import ROOT, home, record
 
 SOURCES = (
     "dti",
@@ -45,10 +45,27 @@ Tell = Callable[[str], object]
 
 
 def shared_cache(root: Path = ROOT) -> Path:
-    """The DVC cache of the project in ``root``: where its settings say, else ``.dvc/cache``."""
-    settings = configparser.ConfigParser(interpolation=None, strict=False)
-    settings.read([root / ".dvc" / "config", root / ".dvc" / "config.local"])
-    return (root / ".dvc" / settings.get("cache", "dir", fallback="cache")).resolve()
+    """The DVC cache of the project in ``root``: where its, the user's or the machine's settings say."""
+    own = root / ".dvc"
+    found = own / "cache"
+    for file in (*(Path(folder) / "config" for folder in _outer()), own / "config", own / "config.local"):
+        settings = configparser.ConfigParser(interpolation=None, strict=False)
+        settings.read(file)
+        if named := settings.get("cache", "dir", fallback=""):
+            found = file.parent / named
+    return found.resolve()
+
+
+def _outer() -> tuple[str, str]:
+    """The folders of the machine's and the user's DVC settings."""
+    from dvc import dirs  # so that a model's own code, which has no DVC, can import this file
+
+    return dirs.system_config_dir(), dirs.global_config_dir()
+
+
+def in_use() -> Path:
+    """The lock that whoever may write to the cache shares, and cleaning holds alone."""
+    return home() / "cache.lock"
 
 
 class Workspace:
@@ -66,10 +83,15 @@ class Workspace:
         self.log = self.folder / LOG
         self._lock: int | None = None
 
+    @property
+    def lock(self) -> Path:
+        """Whoever works in the folder holds this file."""
+        return self.folder.with_name(f"{self.folder.name}.lock")
+
     @contextmanager
     def held(self) -> Iterator[bool]:
         """Hold the workspace for this process and its children; yields False where another one holds it."""
-        with locked(self.folder.with_name(f"{self.folder.name}.lock")) as self._lock:
+        with locked(in_use(), "waiting for the end of a cleaning", shared=True), locked(self.lock) as self._lock:
             try:
                 yield self._lock is not None
             finally:
@@ -179,6 +201,8 @@ def _environment() -> dict[str, str]:
     """This process's environment for a process in another folder: absolute places, and this interpreter first."""
     environment = dict(os.environ) | {"DTI_HOME": str(home()), "PYTHONUNBUFFERED": "1"}
     environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+    if named := record():
+        environment["MLFLOW_TRACKING_URI"] = named
     if archives := os.environ.get("DTI_ARCHIVES"):
         environment["DTI_ARCHIVES"] = str(Path(archives).resolve())
     return environment
@@ -205,11 +229,22 @@ def _follow(child: "subprocess.Popen[bytes]", writers: Sequence[Tell]) -> BaseEx
 
 
 def _pass_on(lines: IO[bytes], writers: Sequence[Tell]) -> None:
+    """Hand every line on; who cannot take one gets no more, as a pipe that nobody reads would stop the work."""
+    left = list(writers)
     with lines:
         for line in lines:
             text = line.decode("utf-8", "replace")
-            for write in writers:
-                write(text)
+            left = [write for write in left if _took(write, text)]
+
+
+def _took(write: Tell, text: str) -> bool:
+    try:
+        write(text)
+    except Exception as error:
+        with suppress(Exception):  # the terminal may be what is gone
+            print(f"a line could not be shown, and none is any more: {error!r}", file=sys.stderr)
+        return False
+    return True
 
 
 def _show(text: str) -> None:

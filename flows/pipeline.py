@@ -35,6 +35,7 @@ class Voice:
         self.key, self.log = f"progress-{stage.rsplit(':', 1)[-1]}".replace("@", "-"), log
         self.errors: list[str] = []
         self._artifact: Any = None
+        self._shows = True
         self._context = copy_context()  # lines come in another thread, where Prefect knows of no task
 
     def __call__(self, text: str) -> None:
@@ -46,8 +47,15 @@ class Voice:
         if self.errors or line.startswith("ERROR: "):
             self.errors.append(line)
         share = share_of(line)
-        if share is not None:
-            self._context.run(self._show, share, line)
+        if share is not None and self._shows:
+            self._context.run(self._try_to_show, share, line)
+
+    def _try_to_show(self, share: float, line: str) -> None:
+        try:
+            self._show(share, line)
+        except Exception as error:  # deleted in the UI, or the server is away: no reason to stop a training
+            self._shows = False
+            self.log.info(f"progress is not shown any more: {error}")
 
     def _show(self, share: float, line: str) -> None:
         if self._artifact is None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from dti.home import home
+from dti.home import home, record
 
 HOST = "127.0.0.1"
 
@@ -26,7 +26,7 @@ class Servers:
     @property
     def record(self) -> str | None:
         """``MLFLOW_TRACKING_URI``: the record is there; None: it is our own database."""
-        return os.environ.get("MLFLOW_TRACKING_URI") or None
+        return record()
 
     @property
     def mlflow(self) -> str:
@@ -39,10 +39,9 @@ class Servers:
     def environment(self) -> dict[str, str]:
         """Variables for every process: one home, no telemetry, this interpreter first, fast signs of life.
 
-        ``MLFLOW_TRACKING_URI`` is left as it is: without it, runs write to the database itself, and a stopped MLflow
-        server loses nothing.
+        Without ``MLFLOW_TRACKING_URI`` runs write to the database itself, and a stopped MLflow server loses nothing.
         """
-        return {
+        return ({"MLFLOW_TRACKING_URI": self.record} if self.record else {}) | {
             "DTI_HOME": str(home()),
             "DTI_MLFLOW_URL": self.mlflow,
             "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),

@@ -65,6 +65,38 @@ def test_a_failed_run_names_its_log_and_a_second_one_adds_to_it(fake):
     assert space.log.read_text() == "no\nno\n"
 
 
+def test_a_reader_that_breaks_does_not_stop_the_pipeline(fake, capsys):
+    seen = []
+
+    def breaks(line):
+        seen.append(line)
+        raise ConnectionError("the screen is gone")
+
+    space = fake("for line in range(20000): print(line)")  # more than a pipe holds
+    space.run(["train"], tell=breaks)
+    assert seen == ["0\n"]
+    assert space.log.read_text().splitlines()[-1] == "19999"
+    assert "none is any more: ConnectionError('the screen is gone')" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("sqlite:///record.db", "sqlite:///{here}/record.db"),
+        ("sqlite:////there/record.db", "sqlite:////there/record.db"),
+        ("mlruns", "{here}/mlruns"),
+        ("file:mlruns", "file:{here}/mlruns"),
+        ("http://127.0.0.1:5000", "http://127.0.0.1:5000"),
+    ],
+)
+def test_a_relative_record_is_the_same_one_in_every_workspace(fake, monkeypatch, tmp_path, given, expected):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", given)
+    space = fake("import os\nprint(os.environ['MLFLOW_TRACKING_URI'])")
+    space.run(["track"])
+    assert space.log.read_text().strip() == expected.format(here=tmp_path)
+
+
 @pytest.fixture
 def interruptible():
     """SIGINT raises KeyboardInterrupt, as on a terminal; a process that a script starts with `&` ignores it."""
@@ -94,9 +126,13 @@ def test_a_workspace_is_held_once_and_as_long_as_its_pipeline_runs(fake):
         assert mine
 
 
-def test_the_cache_is_where_the_settings_say(tmp_path):
+def test_the_cache_is_where_the_settings_say(tmp_path, monkeypatch):
     (tmp_path / ".dvc").mkdir()
+    (tmp_path / "user").mkdir()
+    monkeypatch.setenv("DVC_GLOBAL_CONFIG_DIR", str(tmp_path / "user"))
     assert shared_cache(tmp_path) == tmp_path / ".dvc/cache"
+    (tmp_path / "user/config").write_text("[cache]\n    dir = /everybody's\n")
+    assert shared_cache(tmp_path) == Path("/everybody's")
     (tmp_path / ".dvc/config.local").write_text("[cache]\n    dir = ../../elsewhere\n")
     assert shared_cache(tmp_path) == tmp_path.parent / "elsewhere"
 

@@ -33,11 +33,16 @@ def _generate(name: str, source: Source, params: Params, folder: Path) -> dict[s
 
 
 def _take(name: str, source: Source, accepted: Sequence[str], folder: Path) -> dict[str, Any]:
-    verdicts = []
+    verdicts, refusals = [], []
     for archive in source.archives:
         target = folder / archive.file
-        origin = obtain(archive, target, name, accepted)
-        verdicts.append(verify(archive, target, accepted, origin))
+        try:
+            origin = obtain(archive, target, name, accepted)
+            verdicts.append(verify(archive, target, accepted, origin))
+        except DtiError as refusal:  # of all files at once: each tells its checksum
+            refusals.append(str(refusal))
+    if refusals:
+        raise DtiError("\n".join(refusals))
     remark = next((verdict.remark for verdict in verdicts if verdict.remark), "")
     sha256 = verdicts[0].sha256 if len(verdicts) == 1 else digest_of([folder])
     return _facts(name, source.title, sha256, source.archives, remark)

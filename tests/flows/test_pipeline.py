@@ -54,6 +54,19 @@ def test_progress_moves_although_lines_come_in_another_thread(shown):
     assert len(voice.log.lines) == 2
 
 
+def test_a_progress_artifact_that_somebody_deleted_stops_no_training(shown, monkeypatch):
+    def gone(*arguments, **more):
+        raise LookupError("no such artifact")
+
+    voice = Voice("train", Log())
+    voice(TRAINING.format(1))
+    monkeypatch.setattr(pipeline, "update_progress_artifact", gone)
+    voice(TRAINING.format(2))
+    voice(TRAINING.format(3))
+    assert voice.log.lines.count("progress is not shown any more: no such artifact") == 1
+    assert len(voice.log.lines) == 4
+
+
 def test_a_failed_stage_says_why(tmp_path):
     workspace = Workspace(tmp_path / "work")
     workspace.folder.mkdir()

@@ -133,6 +133,7 @@ def test_cancel_ends_the_training_and_the_next_run_resumes(served):
     assert served.state(run) == "Running"
     moved = wait_for(lambda: served.artifacts(run).get("progress-train"), 60, "progress")["data"]
     assert 0 < moved < 100
+    wait_for(lambda: moved < served.artifacts(run)["progress-train"]["data"] < 100, 60, "more progress")
     began = time.monotonic()
     served.api.set_state(run, {"type": "CANCELLING"})
     wait_for(lambda: not training.is_running(), 60, "the end of the training")

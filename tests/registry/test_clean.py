@@ -1,6 +1,8 @@
 """`python -m dti clean`: a real DVC and a real MLflow; what a version needs stays, what nobody needs goes."""
 
 import subprocess
+import threading
+import time
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -11,10 +13,11 @@ from mlflow import MlflowClient
 from dti.clean import clean
 from dti.doctor import HIDDEN
 from dti.errors import DtiError
+from dti.files import locked
 from dti.home import home
 from dti.params import load_params
 from dti.registry.versions import track
-from dti.workspace import Workspace
+from dti.workspace import Workspace, in_use
 from tests.registry.cache import cached, lock
 
 SCORES = Path("data/scores/test.parquet")
@@ -69,9 +72,39 @@ def test_nothing_is_removed_while_a_run_goes_on(shop: Path) -> None:
     stray = cached(shop, b"a run may just have made this")
     workspace = Workspace(home() / "runs" / "a run", shop)
     workspace.configure({})
-    with workspace.held(), pytest.raises(DtiError, match="a run: a run goes on there; stop it"):
+    with workspace.held(), pytest.raises(DtiError, match="a run goes on; stop it"):
+        clean(shop)
+    with locked(workspace.lock), pytest.raises(DtiError, match="a run: a run goes on there; stop it"):
         clean(shop)
     assert stray in objects(shop)
+
+
+def test_a_run_waits_for_the_end_of_a_cleaning(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    workspace, began = Workspace(home() / "runs" / "a run", shop), []
+
+    def begin() -> None:
+        with workspace.held():
+            began.append(time.monotonic())
+
+    with locked(in_use()):
+        run = threading.Thread(target=begin)
+        run.start()
+        run.join(0.5)
+        assert not began
+    run.join(10)
+    assert began
+    assert "waiting for the end of a cleaning" in capsys.readouterr().out
+
+
+def test_a_cache_that_others_may_use_is_cleaned_on_demand_alone(shop: Path, tmp_path: Path) -> None:
+    stray = cached(shop, b"the data of another project")
+    (shop / ".dvc/cache").rename(tmp_path / "everybody's")
+    (shop / ".dvc/cache").symlink_to(tmp_path / "everybody's")
+    with pytest.raises(DtiError, match="everybody's: DVC's cache is outside this project; .* add --outside"):
+        clean(shop)
+    assert stray in objects(shop)
+    clean(shop, outside=True)
+    assert stray not in objects(shop)
 
 
 def test_nothing_is_removed_where_versions_cannot_be_asked(shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
