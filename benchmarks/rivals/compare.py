@@ -104,7 +104,6 @@ def row(model: Model, chosen: Model) -> dict[str, str]:
     """A line of the table; differences are the model's minus those of ``chosen``."""
     auc, gauc = model.estimate("auc"), model.estimate("gauc")
     gaps = {"AUC": auc.minus(chosen.estimate("auc")), "gAUC": gauc.minus(chosen.estimate("gauc"))}
-    code = model.reports[0]["code"] or {"commit": "-", "dirty": False}
     threads, device = (model.reports[0][name] for name in ("threads", "device"))
     return {
         "model": model.name,
@@ -117,8 +116,15 @@ def row(model: Model, chosen: Model) -> dict[str, str]:
         "targets/s": number(model.mean("targets_per_second"), ",.0f"),
         "trained weights": f"{model.reports[0]['parameters']:,}",
         "in words": "ours" if model is chosen else words(model, chosen, gaps),
-        "by": f"{model.command}, {code['commit'][:7]}{'*' if code['dirty'] else ''}, {device}, {threads} thread",
+        "by": f"{model.command}, {_commit(model.reports[0]['code'])}, {device}, {threads} thread",
     }
+
+
+def _commit(code: Mapping[str, Any] | None) -> str:
+    """The short commit, with a star where the code differs from it; "-" where it was made outside git."""
+    if code is None or code["commit"] is None:
+        return "-"
+    return f"{code['commit'][:7]}{'*' if code['dirty'] else ''}"
 
 
 def words(model: Model, chosen: Model, gaps: Mapping[str, Estimate]) -> str:
@@ -180,7 +186,7 @@ def caption(report: Mapping[str, Any], chosen: Model) -> str:
     return (
         f"{report['title']}, {report['test_targets']:,} test targets. Means over seeds. Ours: {chosen.name}, the best "
         f"of our configurations by validation AUC. Intervals: {SAMPLES:,} draws of test users, the same for all. "
-        "By: command (A sweep, B rivals), commit (* with changes), machine."
+        "By: command (A sweep, B rivals), commit (* with changes, - unknown), machine."
     )
 
 

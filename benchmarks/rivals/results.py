@@ -18,6 +18,9 @@ from dti.prompts.store import Store
 
 COLUMNS = ("auc", "auc_low", "auc_high", "log_loss", "gauc", "f1", "ece")
 META = ("dataset", "title", "official", "n", "context_labels", "digest")
+OURS, ADAPTER = Path("reports/metrics.json"), Path("models/adapter/dti.json")
+FACTS = ("title", "n", "test_targets")
+"""Of the data, in our metrics as in a rival's."""
 CODE = ("dti", "benchmarks/rivals")
 
 
@@ -104,13 +107,30 @@ def record(path: Path, params: Params) -> str:
 
 
 def table(paths: Sequence[Path]) -> str:
-    """These results, beside those of reports/metrics.json if they are of the same data."""
-    rows = [read_json(path) for path in paths]
-    ours = Path("reports/metrics.json")
-    if ours.exists() and (found := read_json(ours))["title"] == rows[0]["title"]:
-        rows.append(found | {"model": f"DTI ({found['paradigm']}, k = {found['k']}, {found['backbone']})"})
+    """These results, beside those of reports/metrics.json; where these are not of the same data, a line says so.
+
+    Raises:
+        DtiError: a result is missing or damaged.
+    """
+    rows, notes = [read_json(path) for path in paths], []
+    if OURS.exists():
+        found = read_json(OURS)
+        if reason := _why_apart(found, rows[0]):
+            notes.append(f"Our model is left out: {reason}.")
+        else:
+            rows.append(found | {"model": f"DTI ({found['paradigm']}, k = {found['k']}, {found['backbone']})"})
     head = f"{'':32}{'seed':>5}" + "".join(f"{column:>10}" for column in (*COLUMNS, "hours"))
-    return "\n".join([rows[0]["title"], head, *(_line(row) for row in rows)])
+    return "\n".join([rows[0]["title"], head, *(_line(row) for row in rows), *notes])
+
+
+def _why_apart(ours: Mapping[str, Any], rival: Mapping[str, Any]) -> str | None:
+    """What forbids to show our metrics beside a rival's; None where both are of the same packed data."""
+    digest = read_json(ADAPTER).get("packed_digest") if ADAPTER.exists() else None
+    if digest is None:
+        return f"no {ADAPTER} names the packed data of {OURS}"
+    # An adapter may be newer than the metrics, where evaluate has not run since: then only these facts tell.
+    same = digest == rival["digest"] and all(ours.get(fact) == rival[fact] for fact in FACTS)
+    return None if same else f"{OURS} is of other packed data; run `dvc repro`"
 
 
 def _line(row: Mapping[str, Any]) -> str:

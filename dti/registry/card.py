@@ -22,7 +22,7 @@ def model_card(record: Record, root: Path, params: Params) -> str:
     reports = {name: read_json(root / "reports" / f"{name}.json") for name in ("metrics", "data", "train", "parity")}
     sections = {
         "What it is": _what(record, params),
-        "Data": _data(record, reports["data"]),
+        "Data": _data(record, reports["data"], params),
         "Metrics": f"```\n{result_table(reports['metrics'])}\n```\n{_parity(reports)}",
         "Cost": _cost(record, reports["train"]),
         "Limits": "\n".join(f"- {limit}" for limit in (*LIMITS, *_warnings(record, params))),
@@ -48,10 +48,11 @@ def _what(record: Record, params: Params) -> str:
     )
 
 
-def _data(record: Record, data: Mapping[str, Any]) -> str:
+def _data(record: Record, data: Mapping[str, Any], params: Params) -> str:
     counts = ", ".join(f"{data[name]:,} {name}" for name in ("interactions", "users", "items") if name in data)
     times = f" from {data['first_time']} to {data['last_time']}" if "first_time" in data else ""
-    return f"{record.tags['dti.title']}: {counts}{times}; targets are split by global time."
+    split = "every target trains" if params.data.split == "none" else "targets are split by global time"
+    return f"{record.tags['dti.title']}: {counts}{times}; {split}."
 
 
 def _parity(reports: Mapping[str, Mapping[str, Any]]) -> str:

@@ -10,7 +10,7 @@ from dti.home import ROOT, home
 from dti.params import Params
 from dti.registry.aliases import CHAMPION, aliases_of
 from dti.registry.tracking import exclusive
-from dti.registry.versions import find_version, model_name, open_version
+from dti.registry.versions import copies, find_version, model_name, open_origin
 from dti.workspace import Workspace
 
 SCORES = "data/scores"
@@ -53,15 +53,16 @@ def champion_folder(params: Params, root: Path = ROOT) -> Path:
     Raises:
         DtiError: there is no champion, its files are gone, or another process makes the folder right now.
     """
-    with exclusive() as client:
-        opened = open_version(client, find_version(client, model_name(params.data.name), CHAMPION))
-    workspace = Workspace(home() / "champion" / opened.version.model, root)
-    with workspace.held() as mine:
+    name = model_name(params.data.name)
+    workspace = Workspace(home() / "champion" / name, root)
+    with copies() as fetched, workspace.held() as mine:
         if not mine:
             raise DtiError(f"{workspace.folder}: another process compares with the champion right now; try again")
+        with exclusive() as client:
+            origin = open_origin(client, find_version(client, name, CHAMPION), fetched)
         workspace.remove()
-        shutil.copytree(opened.origin.folder, workspace.folder)
-        workspace.configure(opened.origin.parameters)
+        shutil.copytree(origin.folder, workspace.folder)
+        workspace.configure(origin.parameters)
         _bring_scores(workspace)
     return workspace.folder
 

@@ -13,7 +13,7 @@ from dti.registry.aliases import CHAMPION, PREVIOUS, after_promotion, after_refu
 from dti.registry.evidence import Evaluated, evaluated_targets, served_scores
 from dti.registry.rule import Check, Decision, Verdict
 from dti.registry.tracking import exclusive
-from dti.registry.versions import Opened, find_version, open_version, releasing
+from dti.registry.versions import Opened, copies, find_version, open_version, releasing
 
 COLUMNS = ("check", "this", "beside", "difference or gap", "rule", "holds")
 """Of the table of a decision."""
@@ -38,11 +38,12 @@ def promote(model: str, rule: Promote, which: str | None = None, *, force: bool 
     Raises:
         DtiError: there is no such version, or it cannot be compared (and ``force`` is not given); nothing has changed.
     """
-    with releasing():
+    with releasing(), copies() as folder:
         with exclusive() as client:
-            challenger = open_version(client, find_version(client, model, which))
+            challenger = open_version(client, find_version(client, model, which), folder)
             aliases = aliases_of(client, model)
-            champion = open_version(client, find_version(client, model, CHAMPION)) if CHAMPION in aliases else None
+            holder = find_version(client, model, CHAMPION) if CHAMPION in aliases else None
+            champion = open_version(client, holder, folder) if holder else None
         number, against = challenger.version.number, champion.version.number if champion else None
         if number == against:
             return Decision(model, number, "unchanged", None, 0, (), (), aliases)

@@ -13,6 +13,7 @@ from mlflow import MlflowClient
 from mlflow.artifacts import download_artifacts
 from mlflow.entities import LoggedModel, LoggedModelOutput, LoggedModelStatus, Metric
 from mlflow.models import Model
+from mlflow.utils.uri import append_to_uri_path, is_local_uri
 
 import dti
 from dti.params import Params
@@ -99,7 +100,21 @@ def _save(folder: Path, parts: dict[str, str], model: LoggedModel) -> None:
         shutil.rmtree(left)
 
 
-def files_of(client: MlflowClient, model_id: str) -> Path:
-    """The folder of a model's files: where they lie, or a fresh copy of those on a server."""
+def files_of(client: MlflowClient, model_id: str, copies: Path, part: str = "") -> Path:
+    """The folder of a model's files: where they lie, or a copy of those on a server.
+
+    Args:
+        copies: takes the copy; it is the caller's to remove.
+        part: a folder among the files; only this one is copied.
+
+    Raises:
+        MlflowException: they are gone, or the server does not answer.
+    """
     location = client.get_logged_model(model_id).artifact_location
-    return Path(download_artifacts(artifact_uri=location, tracking_uri=tracking_uri()))
+    target = None if is_local_uri(location, is_tracking_or_registry_uri=False) else str(copies / model_id)
+    found = download_artifacts(
+        artifact_uri=append_to_uri_path(location, part) if part else location,
+        dst_path=target,  # given for files at hand, too, MLflow would copy them
+        tracking_uri=tracking_uri(),
+    )
+    return Path(found)

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from mlflow import MlflowClient
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
-from dti.registry.tracking import exclusive
+from dti.registry.tracking import exclusive, finished_run
 
 SWEEP = "dti.sweep"
 
@@ -30,7 +31,7 @@ class Nested:
 
 
 def nest(name: str, experiment_id: str, children: Sequence[Nested], winner: str, failed: int) -> str:
-    """Make the parent run, or find the one of these very children, and hang the children below it.
+    """Make the parent run, or find the finished one of these very children, and hang the children below it.
 
     A run that was part of an earlier sweep moves below this one; ``sweep.json`` of each parent names its children.
 
@@ -47,18 +48,22 @@ def nest(name: str, experiment_id: str, children: Sequence[Nested], winner: str,
     content = {"name": name, "winner": winner, "failed": failed, "children": [asdict(child) for child in children]}
     key = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
     best = next(child for child in children if child.run_id == winner)
+    tags = {SWEEP: key, "dti.winner": winner, "dti.winner_cell": best.cell}
+    metrics = {"valid_auc": best.valid_auc, "cells": len(children), "failed": failed}
     with exclusive() as client:
-        found = client.search_runs([experiment_id], f"tags.`{SWEEP}` = '{key}'")
-        if found:
-            parent = str(found[0].info.run_id)
-        else:
-            tags = {SWEEP: key, "dti.winner": winner, "dti.winner_cell": best.cell}
+        parent = finished_run(client, experiment_id, SWEEP, key)
+        if parent is None:
             parent = str(client.create_run(experiment_id, run_name=name, tags=tags).info.run_id)
-            client.log_dict(parent, content, "sweep.json")
-            for metric, value in {"valid_auc": best.valid_auc, "cells": len(children), "failed": failed}.items():
-                if value is not None:
-                    client.log_metric(parent, metric, value)
-            client.set_terminated(parent, "FINISHED")
+            _fill(client, parent, content, metrics)
         for child in children:
             client.set_tag(child.run_id, MLFLOW_PARENT_RUN_ID, parent)
     return parent
+
+
+def _fill(client: MlflowClient, parent: str, content: Mapping[str, Any], metrics: Mapping[str, float | None]) -> None:
+    """Give a new parent its file and numbers; only then it is finished."""
+    client.log_dict(parent, dict(content), "sweep.json")
+    for metric, value in metrics.items():
+        if value is not None:
+            client.log_metric(parent, metric, value)
+    client.set_terminated(parent, "FINISHED")

@@ -18,7 +18,7 @@ from dti.evaluation.table import aligned
 from dti.files import read_json, sha256_of
 from dti.home import ROOT, home
 from dti.registry.tracking import exclusive
-from dti.registry.versions import Opened, find_version, open_version
+from dti.registry.versions import Opened, copies, find_version, open_version
 from dti.workspace import Workspace
 
 TIMES = ("training_hours", "targets_per_second")
@@ -71,10 +71,15 @@ def rebuild(model: str, which: str | None = None, root: Path = ROOT) -> Rebuilt:
         DtiError: the version was made from uncommitted code or without DVC, its commit or data cannot be had, or the
             pipeline failed.
     """
-    with exclusive() as client:
-        opened = open_version(client, find_version(client, model, which))
+    with copies() as folder:
+        with exclusive() as client:
+            opened = open_version(client, find_version(client, model, which), folder)
+        return _rebuild(opened, root)
+
+
+def _rebuild(opened: Opened, root: Path) -> Rebuilt:
     commit = _commit_of(opened)
-    workspace = Workspace(home() / "reproduce" / f"{model}-{opened.version.number}", root)
+    workspace = Workspace(home() / "reproduce" / f"{opened.version.model}-{opened.version.number}", root)
     with workspace.held() as mine:
         if not mine:
             raise DtiError(f"{opened.version} is being rebuilt by another process in {workspace.folder}")

@@ -21,6 +21,8 @@ from dti.files import atomic_file
 from dti.home import home
 from dti.registry.record import Record
 
+KEY = "dti.key"
+"""The tag with the digest of a run's results."""
 BATCH = {"metrics": 1000, "params": 100}
 """The most that MLflow takes in one call."""
 
@@ -54,11 +56,20 @@ def record_run(record: Record, experiment: str) -> Place:
     """
     with exclusive() as client:
         experiment_id = _experiment(client, experiment)
-        finished, unfinished = _runs(client, experiment_id, record.key)
-        for run_id in unfinished:
-            client.delete_run(run_id)
+        finished = finished_run(client, experiment_id, KEY, record.key)
         run_id = finished or _create(client, experiment_id, record)
     return Place(tracking_uri(), experiment, experiment_id, run_id, new=finished is None)
+
+
+def finished_run(client: MlflowClient, experiment_id: str, tag: str, key: str) -> str | None:
+    """The id of the finished run whose ``tag`` is ``key``, if there is one; unfinished ones are deleted.
+
+    Call it while no other process of this ``DTI_HOME`` records: an unfinished run is then one that was killed.
+    """
+    finished, unfinished = _runs(client, experiment_id, tag, key)
+    for run_id in unfinished:
+        client.delete_run(run_id)
+    return finished
 
 
 def find_run(key: str, experiment: str) -> Place | None:
@@ -71,7 +82,7 @@ def find_run(key: str, experiment: str) -> Place | None:
         return None
     with exclusive() as client:
         found = client.get_experiment_by_name(experiment)
-        run_id = _runs(client, found.experiment_id, key)[0] if found else None
+        run_id = _runs(client, found.experiment_id, KEY, key)[0] if found else None
     return Place(tracking_uri(), experiment, found.experiment_id, run_id, new=False) if run_id else None
 
 
@@ -167,9 +178,9 @@ def _experiment(client: MlflowClient, name: str) -> str:
     return str(found.experiment_id)
 
 
-def _runs(client: MlflowClient, experiment_id: str, key: str) -> tuple[str | None, list[str]]:
-    """The id of a finished run with this key, and the ids of unfinished ones."""
-    runs = client.search_runs([experiment_id], f"tags.`dti.key` = '{key}'")
+def _runs(client: MlflowClient, experiment_id: str, tag: str, key: str) -> tuple[str | None, list[str]]:
+    """The id of a finished run whose tag is this key, and the ids of unfinished ones."""
+    runs = client.search_runs([experiment_id], f"tags.`{tag}` = '{key}'")
     finished = [run.info.run_id for run in runs if run.info.status == "FINISHED"]
     unfinished = [run.info.run_id for run in runs if run.info.status != "FINISHED"]
     return (finished[0] if finished else None), unfinished

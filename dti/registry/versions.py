@@ -1,5 +1,6 @@
 """Versions of the registered model ``dti-ctr-<data set>``: one per result, with its tags and its model card."""
 
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +22,9 @@ from dti.registry.tracking import Place, exclusive, own_folder, record_run
 
 MODEL_ID = "dti.model_id"
 """The tag that names the logged model; MLflow's own field is not kept by its database."""
+
+ORIGIN = "artifacts/origin"
+"""Where a model's files have what made it."""
 
 
 @dataclass(frozen=True)
@@ -138,27 +142,50 @@ def find_version(client: MlflowClient, model: str, which: str | None = None) -> 
     return _version(client.get_model_version(model, str(int(number))))
 
 
-def open_version(client: MlflowClient, version: Version) -> Opened:
-    """Fetch a version's files.
+@contextmanager
+def copies() -> Iterator[Path]:
+    """A folder for what a server has of versions; it vanishes with all that was fetched."""
+    with tempfile.TemporaryDirectory(dir=own_folder(), prefix="copies-") as folder:
+        yield Path(folder)
+
+
+def open_version(client: MlflowClient, version: Version, folder: Path) -> Opened:
+    """All files of a version, in place or fetched from a server.
+
+    Args:
+        folder: takes what is fetched; ``copies`` makes one.
 
     Raises:
         DtiError: they are gone or incomplete.
     """
+    files = _files(client, version, folder)
+    return Opened(version, files, Origin.read(files / ORIGIN))
+
+
+def open_origin(client: MlflowClient, version: Version, folder: Path) -> Origin:
+    """What made a version, without its weights, which may be large to fetch; ``folder`` as in ``open_version``.
+
+    Raises:
+        DtiError: its files are gone or incomplete.
+    """
+    return Origin.read(_files(client, version, folder, ORIGIN))
+
+
+def _files(client: MlflowClient, version: Version, folder: Path, part: str = "") -> Path:
     try:
-        files = files_of(client, version.model_id)
+        return files_of(client, version.model_id, folder, part)
     except (MlflowException, OSError) as error:
         raise DtiError(f"{version}: its files cannot be read: {error}") from error
-    return Opened(version, files, Origin.read(files / "artifacts" / "origin"))
 
 
 def all_origins() -> Iterator[Origin]:
-    """What made each version of each of our registered models.
+    """What made each version of each of our registered models; what was fetched vanishes at the end.
 
     Raises:
         DtiError: MLflow cannot be reached or refuses, or a version's files are gone.
     """
-    with exclusive() as client:
+    with copies() as folder, exclusive() as client:
         models = [model.name for model in client.search_registered_models(f"name LIKE '{model_name('%')}'")]
         for name in models:
             for found in client.search_model_versions(f"name = '{name}'"):
-                yield open_version(client, _version(found)).origin
+                yield open_origin(client, _version(found), folder)

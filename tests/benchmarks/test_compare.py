@@ -29,7 +29,10 @@ def scores(skill, seed=0):
     return label, np.clip(0.5 + skill * (label - 0.5) + noise, 0.01, 0.99)
 
 
-def write(path, skill, kept=True, items=7, **changes):
+CODE = {"commit": "c0ffee" * 5, "dirty": False}
+
+
+def write(path, skill, kept=True, items=7, code=CODE, **changes):
     label, score = scores(skill, changes.get("seed", 1))
     user = np.repeat(np.arange(USERS), EACH)
     found = {
@@ -46,7 +49,6 @@ def write(path, skill, kept=True, items=7, **changes):
         **changes,
     }
     effort = {"training_hours": 0.5, "targets_per_second": 100.0, "device": "cpu", "threads": 1}
-    code = {"commit": "c0ffee" * 5, "dirty": False}
     if "model" in changes:
         write_json(path, {**found, **effort, "parameters": 10, "code": code})
     else:
@@ -106,3 +108,12 @@ def test_other_targets_and_missing_results_are_refused(grid, monkeypatch):
     write(grid.with_suffix("") / "rivals/DIN-seed=1.json", 0.9, items=6, model="DIN", seed=1)
     with pytest.raises(DtiError, match="score other test targets"):
         table(grid, monkeypatch)
+
+
+def test_results_made_outside_git_have_no_commit(grid, monkeypatch):
+    folder = grid.with_suffix("")
+    for cell in sweep_of(grid).cells:
+        write(folder / f"{cell.slug}.json", 0.3, seed=cell.seed, code={"commit": None, "dirty": None})
+    write(folder / "rivals/DIN-seed=1.json", 0.9, model="DIN", seed=1, code=None)
+    found = table(grid, monkeypatch)
+    assert (found["isolated"]["by"], found["DIN"]["by"]) == ("A, -, cpu, 1 thread", "B, -, cpu, 1 thread")

@@ -3,7 +3,7 @@
 import pytest
 from mlflow import MlflowClient
 
-from dti.registry.nesting import Nested, nest
+from dti.registry.nesting import SWEEP, Nested, nest
 from dti.registry.tracking import exclusive, make_record, tracking_uri
 
 
@@ -42,3 +42,20 @@ def test_the_same_sweep_again_finds_its_parent_and_another_takes_its_children(ch
     client = MlflowClient(tracking_uri())
     assert client.get_run(nested[0].run_id).data.tags["mlflow.parentRunId"] == other
     assert client.get_run(nested[1].run_id).data.tags["mlflow.parentRunId"] == parent
+
+
+def test_a_parent_that_a_kill_left_unfinished_is_replaced(children, monkeypatch):
+    experiment, nested = children
+
+    def die(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MlflowClient, "log_dict", die)
+        with pytest.raises(KeyboardInterrupt):
+            nest("try", experiment, nested, nested[1].run_id, failed=0)
+    parent = nest("try", experiment, nested, nested[1].run_id, failed=0)
+    client = MlflowClient(tracking_uri())
+    (run,) = client.search_runs([experiment], f"tags.`{SWEEP}` != ''")
+    assert (run.info.run_id, run.info.status) == (parent, "FINISHED")
+    assert [artifact.path for artifact in client.list_artifacts(parent)] == ["sweep.json"]

@@ -64,7 +64,7 @@ def test_a_commit_is_exported_as_it_was(project: Path, tmp_path: Path) -> None:
 def test_all_metrics_but_times_are_compared(project: Path, store: MlflowClient) -> None:
     track(project, load_params())
     with exclusive() as client:
-        opened = open_version(client, find_version(client, MODEL))
+        opened = open_version(client, find_version(client, MODEL), Path())
     path = project / "reports/metrics.json"
     times = {"training_hours": 9.0, "targets_per_second": 1.0}
     path.write_text(json.dumps(json.loads(path.read_text()) | times))

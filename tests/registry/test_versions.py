@@ -37,7 +37,7 @@ def registered(project: Path) -> Version:
 def test_a_version_has_files_code_tags_metrics_and_a_card(project: Path, store: MlflowClient) -> None:
     version = registered(project)
     assert (version.uri, str(version)) == ("models:/dti-ctr-demo/1", "dti-ctr-demo version 1")
-    opened = open_version(store, version)
+    opened = open_version(store, version, Path())
     kept = {path.relative_to(opened.files).as_posix() for path in opened.files.rglob("*") if path.is_file()}
     assert {
         "artifacts/bundle/adapter/model.safetensors",
@@ -64,13 +64,22 @@ def test_a_version_has_files_code_tags_metrics_and_a_card(project: Path, store: 
         "## Limits",
     ):
         assert words in card
+    assert "targets are split by global time" in card
     assert "code outside git: `python -m dti reproduce` cannot rebuild it" in card
+
+
+def test_the_card_of_a_model_trained_on_every_target_speaks_of_no_split(project: Path, store: MlflowClient) -> None:
+    params = load_params()
+    track(project, params.model_copy(update={"data": params.data.model_copy(update={"split": "none"})}))
+    card = store.get_model_version(MODEL, "1").description
+    assert "; every target trains." in card
+    assert "split by global time" not in card
 
 
 def test_a_version_loads_by_its_alias_and_answers(project: Path, store: MlflowClient) -> None:
     registered(project)
     store.set_registered_model_alias(MODEL, "champion", "1")
-    files = open_version(store, find_version(store, MODEL, "champion")).files
+    files = open_version(store, find_version(store, MODEL, "champion"), Path()).files
     (answer,) = mlflow.pyfunc.load_model(str(files)).predict([REQUEST])
     assert len(answer["scores"]) == 2
 
@@ -128,9 +137,9 @@ def test_versions_are_found_by_number_alias_or_as_the_newest(project: Path, stor
 
 def test_a_version_without_its_files_is_named(project: Path, store: MlflowClient) -> None:
     version = registered(project)
-    shutil.rmtree(open_version(store, version).files)
+    shutil.rmtree(open_version(store, version, Path()).files)
     with pytest.raises(DtiError, match="dti-ctr-demo version 1: its files cannot be read"):
-        open_version(store, version)
+        open_version(store, version, Path())
 
 
 def changed(file: Path) -> None:
@@ -154,7 +163,7 @@ TAMPERED = {
 @pytest.mark.parametrize("kind", TAMPERED)
 def test_a_version_whose_files_were_changed_is_not_loaded(project: Path, store: MlflowClient, kind: str) -> None:
     name, tamper, message = TAMPERED[kind]
-    files = open_version(store, registered(project)).files
+    files = open_version(store, registered(project), Path()).files
     tamper(files / "artifacts/bundle" / name)
     with pytest.raises(DtiError, match=message):
         mlflow.pyfunc.load_model(str(files))
@@ -171,6 +180,6 @@ def test_another_adapter_than_the_packed_data_makes_no_version(project: Path, st
 
 def test_parameters_of_a_later_code_do_not_matter(project: Path, store: MlflowClient) -> None:
     content = yaml.safe_load((project / "params.yaml").read_text())
-    files = open_version(store, registered(project)).files
+    files = open_version(store, registered(project), Path()).files
     (files / "artifacts/origin/params.yaml").write_text(yaml.safe_dump(content | {"promote": {"unknown": 1}}))
-    assert open_version(store, find_version(store, MODEL)).origin.parameters["promote"] == {"unknown": 1}
+    assert open_version(store, find_version(store, MODEL), Path()).origin.parameters["promote"] == {"unknown": 1}
