@@ -93,7 +93,7 @@ def test_the_hidden_files_are_those_of_the_repository(name: str) -> None:
 def test_wrong_params_are_named_and_not_repaired(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (copy / "params.yaml").write_text((copy / "params.yaml").read_text().replace("n: 20", "n: -1"))
     assert not doctor.examine(copy, fix=True)
-    assert "pack.n: Input should be greater than or equal to 1" in capsys.readouterr().out
+    assert "pack.n: -1 is less than the minimum of 1" in capsys.readouterr().out
 
 
 def test_another_python_and_a_missing_dvc_are_named(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:

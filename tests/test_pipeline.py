@@ -88,5 +88,5 @@ def test_a_wrong_parameter_stops_before_any_work(project, first):
     good = path.read_text()
     path.write_text(good.replace("n: 20", "n: -1"))
     assert project.run("dvc", "repro") != 0
-    assert "pack.n: Input should be greater than or equal to 1" in project.output
+    assert "pack.n: -1 is less than the minimum of 1" in project.output
     path.write_text(good)

@@ -1,7 +1,10 @@
 """The form in the UI is dti/params.py, and refuses nothing else."""
 
+import re
+
 import pytest
 from jsonschema import Draft202012Validator
+from jsonschema.exceptions import best_match
 from prefect.utilities.callables import parameter_schema
 from pydantic import BaseModel
 
@@ -84,13 +87,22 @@ def test_nothing_is_required_and_nothing_has_a_value(form):
         ("train", "precision", "fp16"),
         ("model", "backbone", ""),
         ("data", "sha256", "abc"),
-        ("data", "nane", "demo"),
+        ("amazon", "category", "Gift Cards"),
+        ("table", "item_fields", []),
+        ("track", "register", "yes"),
     ],
 )
-def test_what_the_form_refuses_params_yaml_refuses(form, values, section, name, value):
+def test_what_the_form_refuses_params_yaml_refuses_in_the_same_words(form, values, section, name, value):
     given = {section: {name: value}}
-    assert list(Draft202012Validator(form).iter_errors(given))
-    with pytest.raises(DtiError, match=name):
+    refused = best_match(Draft202012Validator(form).iter_errors(given))
+    with pytest.raises(DtiError, match=re.escape(f"{section}.{name}: {refused.message}")):
+        parse_params(merged(values, given))
+
+
+def test_both_refuse_a_name_that_is_no_parameter(form, values):
+    given = {"data": {"nane": "demo"}}
+    assert "'nane' was unexpected" in best_match(Draft202012Validator(form).iter_errors(given)).message
+    with pytest.raises(DtiError, match="data.nane: unknown parameter"):
         parse_params(merged(values, given))
 
 

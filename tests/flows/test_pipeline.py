@@ -100,7 +100,7 @@ def test_only_the_net_is_tried_again(monkeypatch, home):
 def test_wrong_parameters_stop_before_any_work(home):
     values = read_values(ROOT)
     values["pack"]["n"] = 0
-    with pytest.raises(DtiError, match="pack.n: Input should be greater than or equal to 1"):
+    with pytest.raises(DtiError, match="pack.n: 0 is less than the minimum of 1"):
         run_pipeline(values, "run-1")
     assert not (home / "runs").exists()
 

@@ -34,7 +34,7 @@ def test_an_empty_grid_is_one_cell(base):
 
 
 def test_wrong_cells_are_refused_before_any_run(base):
-    with pytest.raises(DtiError, match="pack.k: Input should be greater than or equal to 1"):
+    with pytest.raises(DtiError, match="pack.k: 0 is less than the minimum of 1"):
         cells_of(base, "x", {}, {"pack": {"k": [5, 0]}})
     with pytest.raises(DtiError, match="params.yaml has no parameter 'pack.kk'"):
         cells_of(base, "x", {}, {"pack": {"kk": [5]}})
