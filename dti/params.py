@@ -431,15 +431,14 @@ WORDS = {
 
 
 def _sentence(error: Mapping[str, Any]) -> str:
-    place = ".".join(
-        str(part) for part in error["loc"] if not re.match(r"constrained-|literal\[|list\[|int$", str(part))
-    )
+    branch = r"constrained-|literal\[|list\[|int$"  # of a union, as pydantic names it
+    place = ".".join(part for part in map(str, error["loc"]) if not re.match(branch, part))
     if error["type"] == "extra_forbidden":
         return f"{place}: unknown parameter; remove it or correct its name"
     if error["type"] == "missing":
         return f"{place}: missing; params.yaml must give it a value"
     context = {name: _plain(value) for name, value in error.get("ctx", {}).items()}
-    single = error["type"] == "literal_error" and ", " not in context["expected"]
+    single = error["type"] == "literal_error" and ", " not in str(context["expected"])
     if words := WORDS.get("const_error" if single else error["type"]):
         return f"{place}: {words.format(input=error['input'], **context)}"
     message = str(error["msg"]).removeprefix("Value error, ")
