@@ -71,6 +71,7 @@ ELSEWHERE = {
     "python benchmarks/paradigms.py": "tests/benchmarks/test_paradigms.py",
     "benchmarks/paradigms.py": "tests/benchmarks/test_paradigms.py",
     "python benchmarks/overhead.py": "tests/flows/test_served.py",
+    "python benchmarks/scale.py": "tests/data/test_scale.py",
     "pytest -m slow": "tests/training/test_processes.py",
 }
 """Commands that begin so are run, by their functions or with other arguments, by another test."""
@@ -87,7 +88,6 @@ NOT_RUN = {
     "python -m dti report --rivals": "needs rivals; tests/report/test_rivals.py has its section",
     "python -m benchmarks.rivals": "needs DeepCTR-Torch, which `make baselines` installs",
     "python benchmarks/serving.py": "minutes of measuring",
-    "python benchmarks/scale.py": "minutes of measuring",
     "benchmarks/gpu.sh": "a GPU",
     "pip install bitsandbytes": "the net",
     "pip install distributed": "the net",
