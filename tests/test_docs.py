@@ -77,7 +77,6 @@ ELSEWHERE = {
 """Commands that begin so are run, by their functions or with other arguments, by another test."""
 NOT_RUN = {
     "make": "makes or removes environments, or runs the tests",
-    "dvc exp run -n ml-1m": "an hour, and data that is not in the repository",
     "dvc exp run -S data.name=ml-1m": "data that is not in the repository",
     "dvc exp run -S data.name=amazon": "data that is not in the repository",
     "dvc exp run --temp": "named without its parameters",
