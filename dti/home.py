@@ -18,7 +18,7 @@ def home() -> Path:
     return folder
 
 
-def record() -> str | None:
+def record_uri() -> str | None:
     """``MLFLOW_TRACKING_URI`` for processes in other folders: a relative file or folder made absolute."""
     given = os.environ.get("MLFLOW_TRACKING_URI") or None
     if given is None:

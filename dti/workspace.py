@@ -23,7 +23,7 @@ import yaml
 from dti import git
 from dti.errors import DtiError, full_disk_named
 from dti.files import atomic_file, locked
-from dti.home import ROOT, home, record
+from dti.home import ROOT, home, record_uri
 
 SOURCES = (
     "dti",
@@ -201,7 +201,7 @@ def _environment() -> dict[str, str]:
     """This process's environment for a process in another folder: absolute places, and this interpreter first."""
     environment = dict(os.environ) | {"DTI_HOME": str(home()), "PYTHONUNBUFFERED": "1"}
     environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
-    if named := record():
+    if named := record_uri():
         environment["MLFLOW_TRACKING_URI"] = named
     if archives := os.environ.get("DTI_ARCHIVES"):
         environment["DTI_ARCHIVES"] = str(Path(archives).resolve())

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from dti.home import home, record
+from dti.home import home, record_uri
 
 HOST = "127.0.0.1"
 
@@ -26,7 +26,7 @@ class Servers:
     @property
     def record(self) -> str | None:
         """``MLFLOW_TRACKING_URI``: the record is there; None: it is our own database."""
-        return record()
+        return record_uri()
 
     @property
     def mlflow(self) -> str:

@@ -18,7 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from dti.errors import DtiError, full_disk_named
 from dti.files import atomic_file
-from dti.home import home
+from dti.home import home, record_uri
 from dti.registry.record import Record
 
 KEY = "dti.key"
@@ -42,7 +42,7 @@ class Place:
 
 def tracking_uri() -> str:
     """``MLFLOW_TRACKING_URI``, or the SQLite database ``mlflow/mlflow.db`` below ``DTI_HOME``."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{_database()}"
+    return record_uri() or f"sqlite:///{_database()}"
 
 
 def record_run(record: Record, experiment: str) -> Place:
@@ -131,7 +131,7 @@ def _database() -> Path:
 
 
 def _is_ours() -> bool:
-    return not os.environ.get("MLFLOW_TRACKING_URI")
+    return record_uri() is None
 
 
 def _make_database() -> None:
