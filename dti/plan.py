@@ -14,8 +14,9 @@ NEAR = 0.25
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add ``--steps`` and ``--check``."""
-    parser.add_argument("--steps", type=int, default=20, help="steps to time (default 20)")
+    """Add ``--steps``, ``--seconds`` and ``--check``."""
+    parser.add_argument("--steps", type=int, default=20, help="steps to time, at least (default 20)")
+    parser.add_argument("--seconds", type=float, default=20, help="how long to time them, at least (default 20)")
     parser.add_argument("--check", action="store_true", help="compare with the last run, reports/train.json")
 
 
@@ -30,7 +31,7 @@ def run(arguments: argparse.Namespace) -> None:
     params, store = load_params(), Store.open(Path("data/packed"))
     if store.meta.counts.train == 0:
         raise DtiError(f"{store.folder}: no training targets; lower data.min_context or give more data")
-    planner = Planner(store, params, arguments.steps)
+    planner = Planner(store, params, arguments.steps, arguments.seconds)
     if arguments.check:
         check(planner.cost(ways(params, store.meta.k)[0], []), store)
     else:

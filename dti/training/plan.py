@@ -2,8 +2,9 @@
 
 The parameters' own way is measured on whole steps:
 
-    hours = epochs x targets x median(seconds of a step / its targets) / 3600
+    hours = epochs x targets x seconds of the steps / their targets / 3600
 
+for at least 20 steps and 20 seconds: a CPU is fast for a moment after a rest, and trainings live with what comes then.
 Another way is measured on single passes, a few, and extrapolated to its steps by the cost model (flops.py):
 
     hours = epochs x targets x FLOPs of a target x median(seconds of a pass / its FLOPs) / 3600
@@ -99,11 +100,11 @@ class Planner:
     Args:
         store: the packed data.
         params: the parameters; ``train.processes`` is left out of account.
-        steps: how many steps of the parameters' own way are timed.
+        steps, seconds: how many steps of the parameters' own way are timed at least, and for how long at least.
     """
 
-    def __init__(self, store: Store, params: Params, steps: int) -> None:
-        self.store, self.params, self.steps = store, params, steps
+    def __init__(self, store: Store, params: Params, steps: int, seconds: float) -> None:
+        self.store, self.params, self.steps, self.seconds = store, params, steps, seconds
         self.model: CtrModel = model_of(store, params, record_of(store, params)).train()
         self.shape = Shape.of(self.model.stock.config)
         still = params.train.model_copy(update={"learning_rate": 1e-12})
@@ -132,11 +133,19 @@ class Planner:
     def _seconds(self, way: Way, flops: float) -> tuple[float, How]:
         """Seconds that a target takes, of ``flops`` FLOPs on average."""
         if way.attention == self.params.attention and way.k == self.store.meta.k:
-            taken = [self._timed(step) for step in islice(self._steps(way), self.steps + 1)][1:]
-            return median(seconds / targets for seconds, targets, _ in taken), "measured"
+            return self._own(way), "measured"
         parts = (self._first_pass(way, step) for step in self._steps(way))
         taken = [self._timed(part) for part in islice(parts, PASSES + 1)][1:]
         return flops * median(seconds / done for seconds, _, done in taken), "extrapolated"
+
+    def _own(self, way: Way) -> float:
+        """Seconds that a target takes over whole steps, behind one that warms up."""
+        steps, done, seconds, targets = self._steps(way), 0, 0.0, 0
+        self._timed(next(steps))
+        while done < self.steps or seconds < self.seconds:
+            taken, count, _ = self._timed(next(steps))
+            done, seconds, targets = done + 1, seconds + taken, targets + count
+        return seconds / targets
 
     def _timed(self, prompts: Prompts) -> tuple[float, int, float]:
         """Seconds, targets and FLOPs of a step of these prompts."""

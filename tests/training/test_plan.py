@@ -23,7 +23,7 @@ def planned(project):
     def make(steps=2, **sections):
         run = project("planned")
         run.set(**sections)
-        return Planner(Store.open(run.folder / "data" / "packed"), load_params(run.folder / "params.yaml"), steps)
+        return Planner(Store.open(run.folder / "data" / "packed"), load_params(run.folder / "params.yaml"), steps, 0)
 
     return make
 
@@ -46,10 +46,20 @@ def test_every_way_has_its_cost_and_the_weights_stay(planned):
     assert "sliding window" in text
 
 
+@pytest.mark.parametrize(("seconds", "steps"), [(0.0, 3), (12.0, 5)])
+def test_steps_are_timed_for_a_while_and_the_slow_ones_count(planned, monkeypatch, seconds, steps):
+    """A step of 9 s that warms up, then 1, 2, 3, 4, 5 s: three steps at least, and until 12 s have passed."""
+    planner = planned(steps=3)
+    planner.seconds = seconds
+    taken = iter([9.0, 1.0, 2.0, 3.0, 4.0, 5.0])
+    monkeypatch.setattr(planner, "_timed", lambda step: (next(taken), 50, 0.0))
+    assert planner._own(ways(planner.params, 5)[0]) == pytest.approx(sum(range(1, steps + 1)) / (50 * steps))
+
+
 def test_tokens_are_those_that_training_counts(project, monkeypatch):
     run = project("counted", epochs=1, targets_per_step=70)  # 4 steps of 70: all are counted
     run.train_here(monkeypatch)
-    planner = Planner(Store.open(run.folder / "data" / "packed"), load_params(run.folder / "params.yaml"), 1)
+    planner = Planner(Store.open(run.folder / "data" / "packed"), load_params(run.folder / "params.yaml"), 1, 0)
     assert planner.cost(ways(planner.params, 5)[0], []).tokens == run.report()["train_tokens"]
 
 
@@ -109,5 +119,5 @@ def test_the_command_predicts_the_run_of_these_parameters(project, monkeypatch, 
     run = project("whole", epochs=1)
     run.train_here(monkeypatch)
     monkeypatch.setattr(command, "NEAR", math.inf)
-    command.run(type("Given", (), {"steps": 3, "check": True})())
+    command.run(type("Given", (), {"steps": 3, "seconds": 0.0, "check": True})())
     assert "predicted " in capsys.readouterr().out
