@@ -15,7 +15,7 @@ from dti.params import Params, load_params
 FILE = Path("docs/parameters.md")
 HEAD = """# Parameters
 
-Every parameter of [params.yaml](../params.yaml), from [dti/params.py](../dti/params.py). This file is written by
+Every parameter of [params.yaml](../params.yaml), from [dti/params](../dti/params). This file is written by
 `python -m dti parameters --write`, and a test compares it with both; do not edit it. All parameters must be given,
 `null` where nothing is meant, unless a default is named. A wrong type, a value out of bounds, an unknown name and a
 combination without meaning stop before any work, with the name of the parameter. Change one in params.yaml, or for one

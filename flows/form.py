@@ -1,4 +1,4 @@
-"""The form in the UI, made from dti/params.py: every field optional, with its bounds, choices and help.
+"""The form in the UI, made from dti/params: every field optional, with its bounds, choices and help.
 
 A form is a plain dictionary of what was filled in, so that an empty field (params.yaml holds) differs from null.
 """

@@ -1,4 +1,4 @@
-"""docs/parameters.md is what dti/params.py and params.yaml say, and says it for every parameter."""
+"""docs/parameters.md is what dti/params and params.yaml say, and says it for every parameter."""
 
 from pathlib import Path
 from typing import Literal

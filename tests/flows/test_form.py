@@ -1,4 +1,4 @@
-"""The form in the UI is dti/params.py, and refuses nothing else."""
+"""The form in the UI is dti/params, and refuses nothing else."""
 
 import re
 
