@@ -95,32 +95,38 @@ def _bundle(folder: Path) -> Iterator[Path]:
 
 def _run_version(arguments: argparse.Namespace) -> None:
     """Score with the code that the version carries, in a process of its own: this code may read its files otherwise."""
-    folder = _fetched(arguments.model)
-    flavor = yaml.safe_load((folder / "MLmodel").read_text())["flavors"]["python_function"]
-    bundle, code = folder / flavor["artifacts"]["bundle"]["path"], folder / flavor.get("code", "code")
-    words = [sys.executable, "-P", "-m", "dti", "score", "--model", str(bundle)]
-    for name in ("input", "output", "device", "packed"):
-        words += [f"--{name}", str(getattr(arguments, name))]
-    home = os.environ.get("DTI_HOME") or str(ROOT / ".dti")
-    done = subprocess.run(words, env=os.environ | {"PYTHONPATH": str(code), "DTI_HOME": home})
+    with _fetched(arguments.model) as folder:
+        flavor = yaml.safe_load((folder / "MLmodel").read_text())["flavors"]["python_function"]
+        bundle, code = folder / flavor["artifacts"]["bundle"]["path"], folder / flavor.get("code", "code")
+        words = [sys.executable, "-P", "-m", "dti", "score", "--model", str(bundle)]
+        for name in ("input", "output", "device", "packed"):
+            words += [f"--{name}", str(getattr(arguments, name))]
+        home = os.environ.get("DTI_HOME") or str(ROOT / ".dti")
+        done = subprocess.run(words, env=os.environ | {"PYTHONPATH": str(code), "DTI_HOME": home})
     if done.returncode:
         sys.exit(done.returncode)
 
 
-def _fetched(uri: str) -> Path:
-    """The local folder of a registered model.
+@contextmanager
+def _fetched(uri: str) -> Iterator[Path]:
+    """The local folder of a registered model; a copy of what lies on a server vanishes behind it.
 
     Raises:
         DtiError: MLflow does not know it, or cannot be reached.
     """
     import mlflow  # it takes seconds to load, and only this way of naming a model needs it
     from mlflow.exceptions import MlflowException
+    from mlflow.store.artifact.models_artifact_repo import ModelsArtifactRepository
     from sqlalchemy.exc import SQLAlchemyError
 
+    from dti.registry.model import fetched
     from dti.registry.tracking import tracking_uri
+    from dti.registry.versions import copies
 
     mlflow.set_tracking_uri(tracking_uri())
-    try:
-        return Path(mlflow.artifacts.download_artifacts(uri))
-    except (MlflowException, SQLAlchemyError, OSError) as error:
-        raise DtiError(f"--model: {uri}: {str(error).strip().splitlines()[0]}") from error
+    with copies() as folder:
+        try:
+            files = fetched(ModelsArtifactRepository.get_underlying_uri(uri), folder / "model")
+        except (MlflowException, SQLAlchemyError, OSError) as error:
+            raise DtiError(f"--model: {uri}: {str(error).strip().splitlines()[0]}") from error
+        yield files

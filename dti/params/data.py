@@ -86,6 +86,9 @@ class Table(Section):
             raise ValueError("table.user_fields are columns of table.users; give both or neither (null and [])")
         if self.timezone not in available_timezones():
             raise ValueError(f"table.timezone: {self.timezone!r} is no time zone; write UTC or Europe/Berlin")
+        for name, fields in (("item_fields", self.item_fields), ("user_fields", self.user_fields)):
+            if twice := [field for field in fields if fields.count(field) > 1]:
+                raise ValueError(f"table.{name} names {twice[0]!r} twice; name each column once")
         if taken := {"item_id", "user_id", "row"} & {*self.item_fields, *self.user_fields}:
             raise ValueError(
                 f"table: the field {min(taken)!r} has a name that is used here; leave it out, or rename the column"

@@ -111,10 +111,18 @@ def files_of(client: MlflowClient, model_id: str, copies: Path, part: str = "") 
         MlflowException: they are gone, or the server does not answer.
     """
     location = client.get_logged_model(model_id).artifact_location
-    target = None if is_local_uri(location, is_tracking_or_registry_uri=False) else str(copies / model_id)
+    return fetched(append_to_uri_path(location, part) if part else location, copies / model_id)
+
+
+def fetched(location: str, copy: Path) -> Path:
+    """The files at a place that MLflow names: where they lie, or a ``copy`` of those on a server.
+
+    Raises:
+        MlflowException: they are gone, or the server does not answer.
+    """
+    at_hand = is_local_uri(location, is_tracking_or_registry_uri=False)
+    # given a folder, MLflow would copy files at hand, too
     found = download_artifacts(
-        artifact_uri=append_to_uri_path(location, part) if part else location,
-        dst_path=target,  # given for files at hand, too, MLflow would copy them
-        tracking_uri=tracking_uri(),
+        artifact_uri=location, dst_path=None if at_hand else str(copy), tracking_uri=tracking_uri()
     )
     return Path(found)

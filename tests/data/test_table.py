@@ -299,6 +299,7 @@ def test_a_file_that_changes_under_way_is_noticed(desk):
         ({"users": "users.csv"}, "table.user_fields are columns of table.users"),
         ({"timezone": "Mars"}, "'Mars' is no time zone"),
         ({"interactions": "a.xlsx"}, "String should match pattern"),
+        ({"item_fields": ["title", "title"]}, "table.item_fields names 'title' twice; name each column once"),
         ({"item_fields": ["row"]}, "the field 'row' has a name that is used here"),
         ({"item_fields": ["item_id", "title"]}, "the field 'item_id' has a name that is used here; leave it out"),
         ({"users": "u.csv", "user_fields": ["user_id"]}, "the field 'user_id' has a name that is used here"),

@@ -1,6 +1,7 @@
 """A record whose files lie on a server: what is fetched of them is little, and does not stay."""
 
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,12 +13,14 @@ from mlflow.store.artifact import artifact_repository_registry
 from mlflow.store.artifact.artifact_repo import ArtifactRepository
 from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
 
+from dti.__main__ import parse
 from dti.params import load_params
 from dti.registry import gate
 from dti.registry.champion import champion_folder
 from dti.registry.gate import promote
 from dti.registry.tracking import home, tracking_uri
 from dti.registry.versions import all_origins, copies, find_version, model_name, open_version, track
+from dti.score import run
 
 MODEL = model_name("demo")
 
@@ -81,6 +84,20 @@ def test_what_made_a_version_is_fetched_without_its_weights(remote: Path, projec
     assert "model.safetensors" not in Server.fetched
     assert list(remote.iterdir()) == []
     assert not list((home() / "mlflow").glob("copies-*"))
+
+
+def test_scoring_leaves_no_copy(remote: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    at_hand: list[Path] = []
+
+    def score(words: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+        at_hand.extend(left(remote))
+        assert Path(words[words.index("--model") + 1]).is_dir()
+        return subprocess.CompletedProcess(words, 0)
+
+    monkeypatch.setattr(subprocess, "run", score)
+    run(parse(["score", "--model", f"models:/{MODEL}@champion", "--input", "in.jsonl", "--output", "out.jsonl"]))
+    assert len(at_hand) == 1
+    assert (left(remote), list(remote.iterdir())) == ([], [])
 
 
 def test_two_versions_are_fetched_side_by_side(remote: Path, project: Path, store: MlflowClient) -> None:
