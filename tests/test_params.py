@@ -79,6 +79,14 @@ def test_a_profile_with_rope_probes_needs_sliding_windows():
     assert parse_params(content).pack.profile
 
 
+def test_items_have_tokens_of_their_own_in_a_vocabulary_of_our_own_alone():
+    content = changed("pack.item_tokens", True)
+    assert parse_params(content).pack.item_tokens
+    content["model"]["backbone"] = "some/model"
+    with pytest.raises(DtiError, match="pack.item_tokens needs model.backbone tiny"):
+        parse_params(content)
+
+
 @pytest.mark.parametrize(
     ("attention", "message"),
     [

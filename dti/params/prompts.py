@@ -24,6 +24,9 @@ class Pack(Section):
         min_length=1, description="a constant text that every probe reads before its user's profile; null for none"
     )
     profile: bool = Field(description="put the user's profile before the prompt, read by every probe")
+    item_tokens: bool = Field(
+        description="put a token of its own before the text of each item that training saw (backbone tiny alone)"
+    )
     max_item_tokens: int = Field(ge=1, description="longer item and profile texts are cut to this many tokens")
     shard_interactions: int = Field(ge=1, description="interactions per shard; a shard holds whole users")
     templates: dict[str, Template] = Field(

@@ -1,5 +1,6 @@
 """Packs the interim data: texts become tokens, histories become shards, targets become prompts."""
 
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -15,7 +16,16 @@ from dti.prompts.report import report, verify
 from dti.prompts.shards import ContextLabels, write_shards
 from dti.prompts.store import FORMAT, Counts, Meta, Store, TokenIds, texts_schema, write_batch
 from dti.prompts.template import Template
-from dti.prompts.tokenizer import Texts, encode_texts, found_ids, load_tokenizer, named_ids, train_tiny
+from dti.prompts.tokenizer import (
+    Texts,
+    add_item_tokens,
+    encode_texts,
+    found_ids,
+    item_tokens,
+    load_tokenizer,
+    named_ids,
+    train_tiny,
+)
 from dti.workers import Mapper
 
 
@@ -39,11 +49,14 @@ def pack(params: Params, source: Path, target: Path, mapper: Mapper = map) -> di
     items = render(interim.items, params.template.item, f"pack.templates.{params.template_name}.item")
     prefixes = _prefixes(params, interim, survey)
     with atomic_folder(target) as folder:
-        tokenizer, ids = make_tokenizer(params, survey, items, prefixes)
+        item_ids = interim.item_ids.to_pylist()
+        tokenizer, ids = make_tokenizer(params, survey, dict(zip(item_ids, items, strict=True)), prefixes)
         tokenizer.save_pretrained(folder / "tokenizer")
         limit, kind = params.pack.max_item_tokens, params.pack.context_labels
         check_instruction(tokenizer, params.pack.instruction, limit)
         item_texts = encode_texts(tokenizer, items, limit, ids.empty, "items")
+        if params.pack.item_tokens:
+            item_texts = item_texts.behind(item_tokens(tokenizer, item_ids))
         user_texts = Texts.none(len(survey.user_ids))
         if prefixes:
             user_texts = encode_texts(tokenizer, prefixes, limit, None, "profiles")
@@ -74,26 +87,50 @@ def render(table: pa.Table, template: str, name: str) -> list[str]:
     return [parsed.render(row) for row in table.select(dict.fromkeys(used)).to_pylist()]
 
 
-def make_tokenizer(params: Params, survey: Survey, items: list[str], prefixes: list[str]) -> tuple[Any, TokenIds]:
+def make_tokenizer(
+    params: Params, survey: Survey, items: Mapping[str, str], prefixes: list[str]
+) -> tuple[Any, TokenIds]:
     """The tokenizer of the backbone and its ids; ``tiny`` learns from texts of the training split alone.
 
-    An adapter that is to be continued (``train.init_from``) brings its own tokenizer.
+    An adapter that is to be continued (``train.init_from``) brings its own tokenizer, and items' tokens with it.
+
+    Args:
+        items: the text of each item by its id, in the order of the interim data.
     """
     levels = [f"{rating:g}" for rating in survey.ratings]
     if params.model.backbone != "tiny":
         tokenizer = load_tokenizer(params.model.backbone, params.model.revision)
         return tokenizer, found_ids(tokenizer, levels if params.pack.context_labels == "rating" else [])
     if params.train.init_from is not None:
-        folder = Path(params.train.init_from) / "tokenizer"
-        if not (folder / "tokenizer.json").is_file():
-            raise DtiError(f"train.init_from: {folder}/tokenizer.json not found; name a folder that training made")
-        tokenizer = load_tokenizer(str(folder.resolve()), None)
+        tokenizer = continued_tokenizer(Path(params.train.init_from) / "tokenizer", params.pack.item_tokens, items)
         return tokenizer, named_ids(tokenizer, levels)
-    learned = [text for text, seen in zip(items, survey.trained_items_N, strict=True) if seen]
+    trained = {item: items[item] for item, seen in zip(items, survey.trained_items_N, strict=True) if seen}
+    learned = list(trained.values())
     if prefixes:
         learned += [text for text, seen in zip(prefixes, survey.trained_users_U, strict=True) if seen]
     tokenizer = train_tiny(learned, params.model.tiny.vocabulary, levels)
+    if params.pack.item_tokens:
+        add_item_tokens(tokenizer, trained)
     return tokenizer, named_ids(tokenizer, levels)
+
+
+def continued_tokenizer(folder: Path, own: bool, items: Iterable[str]) -> Any:
+    """The tokenizer of an adapter that is to be continued.
+
+    Args:
+        own: whether items shall have tokens of their own.
+
+    Raises:
+        DtiError: there is none, or the adapter was trained otherwise.
+    """
+    if not (folder / "tokenizer.json").is_file():
+        raise DtiError(f"train.init_from: {folder}/tokenizer.json not found; name a folder that training made")
+    tokenizer = load_tokenizer(str(folder.resolve()), None)
+    has = bool((item_tokens(tokenizer, items) >= 0).any())
+    if has != own:
+        known = "has tokens" if has else "has no token"
+        raise DtiError(f"train.init_from: {folder} {known} of these items; set pack.item_tokens {str(has).lower()}")
+    return tokenizer
 
 
 def check_instruction(tokenizer: Any, instruction: str | None, limit: int) -> None:

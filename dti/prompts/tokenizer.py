@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -18,6 +18,7 @@ from dti.prompts.row import Ints
 from dti.prompts.store import TokenIds
 
 _NAMED = {"pad": "[PAD]", "empty": "[UNK]", "sum": "[SUM]", "no": "[NO]", "yes": "[YES]"}
+_ITEM = "[ITEM {}]"
 # A token that a model's makers set aside, else one of their markers for source code, which recommendation never uses.
 _SPARE = (
     re.compile(r"(<\|?|\[)(reserved|unused|extra|placeholder)[a-z_ -]*\d*(\|?>|\])", re.IGNORECASE),
@@ -47,6 +48,12 @@ class Texts:
         """``count`` texts without any token."""
         return cls(np.empty(0, np.int32), np.zeros(count + 1, np.int64), 0, 0)
 
+    def behind(self, first_N: Ints) -> Self:
+        """Each text behind one more token, its entry in ``first_N``; -1 leaves a text as it is."""
+        more_N = first_N >= 0
+        tokens = np.insert(self.tokens, self.offsets[:-1][more_N], first_N[more_N].astype(np.int32))
+        return replace(self, tokens=tokens, offsets=self.offsets + np.append(0, np.cumsum(more_N)))
+
 
 def train_tiny(texts: Iterable[str], vocabulary: int, ratings: Sequence[str]) -> Any:
     """A byte-level BPE over words (split at white space), trained on ``texts``; it can encode any text.
@@ -71,6 +78,17 @@ def train_tiny(texts: Iterable[str], vocabulary: int, ratings: Sequence[str]) ->
     )
     tokenizer.train_from_iterator(texts, trainer)
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token=_NAMED["pad"], unk_token=_NAMED["empty"])
+
+
+def add_item_tokens(tokenizer: Any, ids: Iterable[str]) -> None:
+    """Give each of these items a token of its own (ours): what its text does not say of it is learned there."""
+    tokenizer.add_tokens([_ITEM.format(item) for item in ids], special_tokens=True)
+
+
+def item_tokens(tokenizer: Any, ids: Iterable[str]) -> Ints:
+    """Each item's own token; -1 for none."""
+    vocabulary = tokenizer.get_vocab()
+    return np.array([vocabulary.get(_ITEM.format(item), -1) for item in ids], np.int64)
 
 
 def locate(backbone: str, revision: str | None) -> dict[str, Any]:

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import asdict
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -280,3 +281,44 @@ def test_an_instruction_stands_before_the_profile(make_store, profiles):
 def test_an_instruction_that_leaves_no_room_is_refused(make_store):
     with pytest.raises(DtiError, match="pack.instruction: [0-9]+ tokens, but pack.max_item_tokens cuts prefixes at 4"):
         make_store(HISTORIES, ["a", "b", "c", "d"], instruction="Will they ever click on this?", max_item_tokens=4)
+
+
+def texts_of(store):
+    return [store.item_tokens[start:stop].tolist() for start, stop in pairwise(store.item_offsets)]
+
+
+def packed_in(params, source, folder):
+    pack(params, source, folder)
+    return Store.open(folder)
+
+
+def test_items_that_training_saw_have_a_token_of_their_own_before_their_text(interim, params_for, tmp_path):
+    items = [{"title": title} for title in ("Heat", "Heat", "[ITEM i0] Heat", None, "Ran")]
+    history = [(0, 1), (1, 0), (2, 1), (3, 0), (4, 1)]
+    source = interim(tmp_path / "interim", [history], items, [["train"] * 4 + ["test"]])
+    plain, own = (packed_in(params_for(item_tokens=on), source, tmp_path / str(on)) for on in (False, True))
+    first, texts = plain.meta.vocabulary, texts_of(plain)
+    assert texts_of(own) == [[first + i, *texts[i]] for i in range(4)] + [texts[4]]
+    assert own.meta.vocabulary == first + 4
+    assert texts[0] == texts[1]
+    assert texts[3] == [plain.meta.tokens.empty]
+    tokenizer = load_tokenizer(str(own.folder / "tokenizer"), None)
+    assert tokenizer.convert_ids_to_tokens(range(first, first + 4)) == [f"[ITEM i{i}]" for i in range(4)]
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_an_adapter_is_continued_with_the_tokens_of_the_items_that_it_knows(interim, params_for, tmp_path, own):
+    items = [{"title": "Heat"}, {"title": "Ran"}, {"title": "Heat"}]
+    before = interim(tmp_path / "interim", [[(0, 1), (1, 0)]], items[:2])
+    start = packed_in(params_for(item_tokens=own), before, tmp_path / "before")
+    later = interim(tmp_path / "later", [[(0, 1), (2, 0), (1, 1)]], items)
+
+    def params(own):
+        made = params_for(item_tokens=own)
+        return made.model_copy(update={"train": made.train.model_copy(update={"init_from": str(start.folder)})})
+
+    texts = texts_of(packed_in(params(own), later, tmp_path / "continued"))
+    assert texts[:2] == texts_of(start)
+    assert texts[2] == texts[0][own:]
+    with pytest.raises(DtiError, match=f"of these items; set pack.item_tokens {str(own).lower()}"):
+        pack(params(not own), later, tmp_path / "other")

@@ -79,11 +79,11 @@ class Project:
 
 @pytest.fixture
 def project(tmp_path, interim, params_for, monkeypatch):
-    """``project(tuning="full", ratings=False, profile=False, instruction=None, **sight) -> Project``."""
+    """``project(tuning="full", ratings=False, profile=False, instruction=None, item_tokens=False, **sight)``."""
     monkeypatch.setenv("DTI_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
 
-    def make(tuning="full", ratings=False, profile=False, instruction=None, name="project", **sight):
+    def make(tuning="full", ratings=False, profile=False, instruction=None, item_tokens=False, name="project", **sight):
         root = tmp_path / name
         sight = Sight(**({"policy": "isolated", "probe_position": "local", "context": "label", "n": 5} | sight))
         rng = np.random.default_rng(4)
@@ -105,6 +105,7 @@ def project(tmp_path, interim, params_for, monkeypatch):
             k=1,
             profile=profile,
             instruction=instruction,
+            item_tokens=item_tokens,
             context_labels="rating" if ratings else "binary",
         )
         base = tmp_path / "base"

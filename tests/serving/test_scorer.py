@@ -21,6 +21,7 @@ KINDS = {
     "isolated profile": {"profile": True},
     "isolated instruction": {"instruction": "tall lamp", "profile": True},
     "isolated ratings": {"ratings": True},
+    "isolated item tokens": {"item_tokens": True},
     "isolated slopes": {"slopes": "learned"},
     "isolated lora": {"tuning": "lora"},
     "isolated lora ratings": {"tuning": "lora", "ratings": True, "context": "all"},
@@ -84,6 +85,18 @@ def test_scores_are_those_of_evaluate(project, kind):
     found = scorer.score(requests)
     assert [len(scores) for scores in found] == [len(request["candidates"]) for request in requests]
     np.testing.assert_allclose([scores[0] for scores in found], expected, atol=1e-5)
+
+
+def test_an_item_that_the_catalogue_does_not_know_is_read_by_its_text_alone(project):
+    made = project(item_tokens=True)
+    scorer = Scorer.open(made.write(), "cpu")
+    history = [{"item_id": f"i{i}", "label": i % 2} for i in range(3)]
+    new = {"title": "red lamp", "brand": "acme"}
+    known, first, second = scorer.score(
+        [{"history": history, "candidates": [item], "items": {item: new}} for item in ("i3", "new", "newer")]
+    )
+    assert first == pytest.approx(second)
+    assert abs(known - first) > 1e-4
 
 
 @pytest.mark.gpu
