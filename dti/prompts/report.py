@@ -82,5 +82,6 @@ def report(store: Store, items: Texts, profiles: Texts) -> dict[str, Any]:
         "padding_share": 0.0,
         "cut_texts": {"items": items.cut, "profiles": profiles.cut},
         "empty_texts": {"items": items.empty, "profiles": profiles.empty},
+        "item_tokens": items.own,
         "cost_model": predict(meta.n, meta.k, stored / counts.interactions).rounded(),
     }

@@ -36,12 +36,14 @@ class Texts:
         offsets: one more than texts; text i is ``tokens[offsets[i] : offsets[i + 1]]``.
         cut: how many texts were longer than the limit.
         empty: how many texts had no token.
+        own: how many texts stand behind a token of their own.
     """
 
     tokens: NDArray[np.int32]
     offsets: Ints
     cut: int
     empty: int
+    own: int = 0
 
     @classmethod
     def none(cls, count: int) -> Self:
@@ -49,10 +51,11 @@ class Texts:
         return cls(np.empty(0, np.int32), np.zeros(count + 1, np.int64), 0, 0)
 
     def behind(self, first_N: Ints) -> Self:
-        """Each text behind one more token, its entry in ``first_N``; -1 leaves a text as it is."""
+        """Each text behind a token of its own, its entry in ``first_N``; -1 leaves a text as it is."""
         more_N = first_N >= 0
         tokens = np.insert(self.tokens, self.offsets[:-1][more_N], first_N[more_N].astype(np.int32))
-        return replace(self, tokens=tokens, offsets=self.offsets + np.append(0, np.cumsum(more_N)))
+        offsets = self.offsets + np.append(0, np.cumsum(more_N))
+        return replace(self, tokens=tokens, offsets=offsets, own=int(more_N.sum()))
 
 
 def train_tiny(texts: Iterable[str], vocabulary: int, ratings: Sequence[str]) -> Any:

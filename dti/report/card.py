@@ -74,6 +74,11 @@ def _lengths(run: Run, store: Store, every: Histories) -> Table:
         f"Texts longer than {store.meta.max_item_tokens} tokens are cut: {cut['items']:,} items, {cut['profiles']:,} "
         f"profiles. Empty: {empty['items']:,} items, {empty['profiles']:,} profiles. Lengths are those after the cut."
     ]
+    if own := run.pack.get("item_tokens", 0):
+        notes.append(
+            f"{own:,} items, those that training saw, have a token of their own before their text "
+            "(`pack.item_tokens`); the others are read by their text alone."
+        )
     return Table("Lengths", ["", "mean", *SHARES], rows, f"{PACKED}, {PACK}", notes)
 
 

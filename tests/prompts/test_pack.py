@@ -300,6 +300,10 @@ def test_items_that_training_saw_have_a_token_of_their_own_before_their_text(int
     first, texts = plain.meta.vocabulary, texts_of(plain)
     assert texts_of(own) == [[first + i, *texts[i]] for i in range(4)] + [texts[4]]
     assert own.meta.vocabulary == first + 4
+    assert [pack(params_for(item_tokens=on), source, tmp_path / "report")["item_tokens"] for on in (False, True)] == [
+        0,
+        4,
+    ]
     assert texts[0] == texts[1]
     assert texts[3] == [plain.meta.tokens.empty]
     tokenizer = load_tokenizer(str(own.folder / "tokenizer"), None)

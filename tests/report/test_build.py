@@ -196,6 +196,13 @@ def test_the_data_card_counts_what_the_packed_data_hold(document, one, tested):
     assert row(found["What was found in the source, and done about it"], "duplicate interactions")[1] == "1,234"
 
 
+def test_the_data_card_tells_of_items_with_a_token_of_their_own(document, one, copy_of):
+    copy = copy_of(one)
+    write_json(copy / "reports/pack.json", read_json(copy / "reports/pack.json") | {"item_tokens": 31})
+    found = [" ".join(tables(made, "data")["Lengths"].notes) for made in (document, build(copy, SAMPLES))]
+    assert ["31 items, those that training saw, have a token" in notes for notes in found] == [False, True]
+
+
 def test_a_split_that_is_not_by_time_is_called_a_leak(document):
     """The small histories all begin at the same second, so that their splits overlap in time."""
     line = row(tables(document, "data")["Leakage checks"], "a later split begins before an earlier one ends")
