@@ -58,10 +58,10 @@ def ctr_model():
 
 @pytest.fixture
 def store(make_store):
-    """Five users with histories of 1 to 40 interactions over twelve items."""
+    """Five users with histories of 1 to 60 interactions over twelve items."""
     rng = np.random.default_rng(4)
     texts = [" ".join(rng.choice(["red", "blue", "lamp", "chair", "old"], rng.integers(1, 6))) for _ in range(12)]
     histories = [
-        [(int(rng.integers(12)), int(rng.integers(2))) for _ in range(length)] for length in (1, 3, 12, 40, 25)
+        [(int(rng.integers(12)), int(rng.integers(2))) for _ in range(length)] for length in (1, 3, 12, 40, 60)
     ]
     return make_store(histories, texts, n=3, k=5)

@@ -20,7 +20,7 @@ def logits(model, store, k, tokens=10_000):
     return logits_of(model, store, prompts, tokens, "test")
 
 
-@pytest.mark.parametrize("k", [5, "all"])
+@pytest.mark.parametrize("k", [5, 50, "all"])
 @pytest.mark.parametrize("context", ["all", "label"])
 @pytest.mark.parametrize("position", POSITIONS)
 @pytest.mark.parametrize("backend", ["reference", "blocks"])
@@ -31,10 +31,11 @@ def test_isolated_streams_equal_serving_prompts(ctr_model, store, backend, posit
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("position", POSITIONS)
-def test_isolated_streams_equal_serving_prompts_in_every_family(ctr_model, store, family, position):
-    model = ctr_model(family, layers=3, probe_position=position)
+@pytest.mark.parametrize("backend", ["reference", "blocks"])
+def test_isolated_streams_equal_serving_prompts_in_every_family(ctr_model, store, backend, family, position):
+    model = ctr_model(family, layers=3, backend=backend, probe_position=position)
     serving = logits(model, store, 1)
-    for k in (5, "all"):
+    for k in (5, 50, "all"):
         np.testing.assert_allclose(logits(model, store, k), serving, atol=1e-5)
 
 
@@ -47,13 +48,16 @@ def gradients(model, store, k):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_isolated_streams_train_as_serving_prompts_in_every_family(ctr_model, store, family):
-    model = ctr_model(family, layers=3)
-    serving, stream = gradients(model, store, 1), gradients(model, store, "all")
-    assert stream.keys() == serving.keys()
-    for name, gradient in stream.items():
-        scale = float(serving[name].abs().max())
-        torch.testing.assert_close(gradient, serving[name], atol=1e-4 * scale, rtol=0, msg=name)
+@pytest.mark.parametrize("backend", ["reference", "blocks"])
+def test_isolated_streams_train_as_serving_prompts_in_every_family(ctr_model, store, backend, family):
+    model = ctr_model(family, layers=3, backend=backend)
+    serving = gradients(model, store, 1)
+    for k in (5, 50, "all"):
+        stream = gradients(model, store, k)
+        assert stream.keys() == serving.keys()
+        for name, gradient in stream.items():
+            scale = float(serving[name].abs().max())
+            torch.testing.assert_close(gradient, serving[name], atol=1e-4 * scale, rtol=0, msg=name)
 
 
 @pytest.mark.parametrize("position", POSITIONS)
