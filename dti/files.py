@@ -21,11 +21,12 @@ def _sweep(target: Path) -> None:
     """Remove what killed processes left half-written beside ``target``."""
     for left in target.parent.glob(f".{target.name}.*.partial"):
         number = left.name.split(".")[-2]
-        if number.isdigit() and not _alive(int(number)):
+        if number.isdigit() and not alive(int(number)):
             _remove(left)
 
 
-def _alive(process: int) -> bool:
+def alive(process: int) -> bool:
+    """Whether a process of this id is there."""
     try:
         os.kill(process, 0)
     except ProcessLookupError:

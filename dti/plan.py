@@ -1,6 +1,7 @@
 """`python -m dti plan`: what training on data/packed would cost, for these parameters and other ways to train."""
 
 import argparse
+import math
 from pathlib import Path
 
 from dti.errors import DtiError
@@ -28,6 +29,8 @@ def run(arguments: argparse.Namespace) -> None:
     """
     if arguments.steps < 1:
         raise DtiError("--steps must be at least 1")
+    if not 0 <= arguments.seconds < math.inf:
+        raise DtiError("--seconds must be 0 or more")
     params, store = load_params(), Store.open(Path("data/packed"))
     if store.meta.counts.train == 0:
         raise DtiError(f"{store.folder}: no training targets; lower data.min_context or give more data")

@@ -25,7 +25,7 @@ class Pack(Section):
     )
     profile: bool = Field(description="put the user's profile before the prompt, read by every probe")
     item_tokens: bool = Field(
-        description="put a token of its own before the text of each item that training saw (backbone tiny alone)"
+        description="a token of its own before the text of each item that is a training target (backbone tiny alone)"
     )
     max_item_tokens: int = Field(ge=1, description="longer item and profile texts are cut to this many tokens")
     shard_interactions: int = Field(ge=1, description="interactions per shard; a shard holds whole users")

@@ -56,7 +56,7 @@ def pack(params: Params, source: Path, target: Path, mapper: Mapper = map) -> di
         check_instruction(tokenizer, params.pack.instruction, limit)
         item_texts = encode_texts(tokenizer, items, limit, ids.empty, "items")
         if params.pack.item_tokens:
-            item_texts = item_texts.behind(item_tokens(tokenizer, item_ids))
+            item_texts = item_texts.behind(item_tokens(tokenizer, params.data.name, item_ids))
         user_texts = Texts.none(len(survey.user_ids))
         if prefixes:
             user_texts = encode_texts(tokenizer, prefixes, limit, None, "profiles")
@@ -102,7 +102,7 @@ def make_tokenizer(
         tokenizer = load_tokenizer(params.model.backbone, params.model.revision)
         return tokenizer, found_ids(tokenizer, levels if params.pack.context_labels == "rating" else [])
     if params.train.init_from is not None:
-        tokenizer = continued_tokenizer(Path(params.train.init_from) / "tokenizer", params.pack.item_tokens, items)
+        tokenizer = continued_tokenizer(params, Path(params.train.init_from) / "tokenizer", items)
         return tokenizer, named_ids(tokenizer, levels)
     trained = {item: items[item] for item, seen in zip(items, survey.trained_items_N, strict=True) if seen}
     learned = list(trained.values())
@@ -110,24 +110,21 @@ def make_tokenizer(
         learned += [text for text, seen in zip(prefixes, survey.trained_users_U, strict=True) if seen]
     tokenizer = train_tiny(learned, params.model.tiny.vocabulary, levels)
     if params.pack.item_tokens:
-        add_item_tokens(tokenizer, trained)
+        add_item_tokens(tokenizer, params.data.name, trained)
     return tokenizer, named_ids(tokenizer, levels)
 
 
-def continued_tokenizer(folder: Path, own: bool, items: Iterable[str]) -> Any:
-    """The tokenizer of an adapter that is to be continued.
-
-    Args:
-        own: whether items shall have tokens of their own.
+def continued_tokenizer(params: Params, folder: Path, items: Iterable[str]) -> Any:
+    """The tokenizer of an adapter that is to be continued; items that are new to it get no token.
 
     Raises:
-        DtiError: there is none, or the adapter was trained otherwise.
+        DtiError: there is none, or ``pack.item_tokens`` was another one; another data set's items are unknown.
     """
     if not (folder / "tokenizer.json").is_file():
         raise DtiError(f"train.init_from: {folder}/tokenizer.json not found; name a folder that training made")
     tokenizer = load_tokenizer(str(folder.resolve()), None)
-    has = bool((item_tokens(tokenizer, items) >= 0).any())
-    if has != own:
+    has = bool((item_tokens(tokenizer, params.data.name, items) >= 0).any())
+    if has != params.pack.item_tokens:
         known = "has tokens" if has else "has no token"
         raise DtiError(f"train.init_from: {folder} {known} of these items; set pack.item_tokens {str(has).lower()}")
     return tokenizer

@@ -13,8 +13,9 @@ LIMITS = (
     "Scores are click probabilities for this data set's users and labels; calibration elsewhere is unknown.",
     "Test users' earlier labels are known to the model, as they are in service; without any, the item's text decides.",
     "Intervals draw users anew; they say nothing of another seed or another period.",
-    "Item texts are all that it knows of an item: one without text says nothing.",
 )
+TEXTS = "Item texts are all that it knows of an item: one without text says nothing."
+TOKENS = "Items that were training targets have a token of their own; it knows the others by their text alone."
 
 
 def model_card(record: Record, root: Path, params: Params) -> str:
@@ -68,7 +69,7 @@ def _cost(record: Record, train: Mapping[str, Any]) -> str:
 
 
 def _warnings(record: Record, params: Params) -> list[str]:
-    found = []
+    found = [TOKENS if params.pack.item_tokens else TEXTS]
     if record.tags["dti.official_archive"] == "false":
         found.append("The data came from an unofficial archive.")
     if params.data.split == "none":

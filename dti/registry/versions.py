@@ -1,5 +1,7 @@
 """Versions of the registered model ``dti-ctr-<data set>``: one per result, with its tags and its model card."""
 
+import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +13,7 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
 from dti.errors import DtiError
-from dti.files import locked
+from dti.files import alive, locked
 from dti.params import Params
 from dti.registry.aliases import CHAMPION, NAMES, aliases_of
 from dti.registry.card import model_card
@@ -144,8 +146,11 @@ def find_version(client: MlflowClient, model: str, which: str | None = None) -> 
 
 @contextmanager
 def copies() -> Iterator[Path]:
-    """A folder for what a server has of versions; it vanishes with all that was fetched."""
-    with tempfile.TemporaryDirectory(dir=own_folder(), prefix="copies-") as folder:
+    """A folder for what a server has of versions; it vanishes with all that was fetched, a killed process's now."""
+    for left in own_folder().glob("copies-*-*"):
+        if not alive(int(left.name.split("-")[1])):
+            shutil.rmtree(left, ignore_errors=True)
+    with tempfile.TemporaryDirectory(dir=own_folder(), prefix=f"copies-{os.getpid()}-") as folder:
         yield Path(folder)
 
 

@@ -76,8 +76,8 @@ def _lengths(run: Run, store: Store, every: Histories) -> Table:
     ]
     if own := run.pack.get("item_tokens", 0):
         notes.append(
-            f"{own:,} items, those that training saw, have a token of their own before their text "
-            "(`pack.item_tokens`); the others are read by their text alone."
+            f"{own:,} items that were training targets have a token of their own before their text "
+            "(`pack.item_tokens`), beside the limit; the others are read by their text alone."
         )
     return Table("Lengths", ["", "mean", *SHARES], rows, f"{PACKED}, {PACK}", notes)
 

@@ -7,7 +7,6 @@ anything in it is used.
 import re
 import shutil
 from dataclasses import asdict, dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -60,11 +59,13 @@ class Bundle:
         folder: where it lies.
         manifest: what it holds.
         record: what scoring must know about the adapter.
+        tokenizer: the one that made the texts' tokens.
     """
 
     folder: Path
     manifest: Manifest
     record: Record
+    tokenizer: Any
 
     @classmethod
     def open(cls, folder: Path) -> Self:
@@ -78,9 +79,9 @@ class Bundle:
         adapter = folder / ADAPTER
         record = read_record(adapter)
         _check_weights(weights_of(adapter, record))
-        _check_tokenizer(adapter / "tokenizer", record)
+        tokenizer = _tokenizer(adapter / "tokenizer", record)
         check_base(adapter, record)
-        return cls(folder, manifest, record)
+        return cls(folder, manifest, record, tokenizer)
 
     @property
     def adapter(self) -> Path:
@@ -91,11 +92,6 @@ class Bundle:
     def digest(self) -> str:
         """SHA-256 of the manifest, which holds those of all other files."""
         return sha256_of(self.folder / MANIFEST)
-
-    @cached_property
-    def tokenizer(self) -> Any:
-        """The tokenizer that made the texts' tokens."""
-        return load_tokenizer(str((self.adapter / "tokenizer").resolve()), None)
 
     def items(self) -> tuple[pa.Array, NDArray[Any], Ints]:
         """Map the ids of the items, the tokens of their texts, and where each text starts."""
@@ -186,8 +182,8 @@ def _check_weights(file: Path) -> None:
         raise DtiError(f"{file}: no safetensors ({error}); weights load from safetensors only") from error
 
 
-def _check_tokenizer(folder: Path, record: Record) -> None:
-    """Refuse a tokenizer in which the record's tokens mean something else."""
+def _tokenizer(folder: Path, record: Record) -> Any:
+    """The tokenizer, unless the record's tokens mean something else in it."""
     ratings = list(record.tokens.ratings)
     try:
         tokenizer = load_tokenizer(str(folder.resolve()), None)
@@ -199,6 +195,7 @@ def _check_tokenizer(folder: Path, record: Record) -> None:
             f"{folder}: differs from the tokenizer that the adapter was trained with: {found}, but {RECORD} says "
             f"{record.tokens}"
         )
+    return tokenizer
 
 
 def fields_of(template: str) -> list[str]:

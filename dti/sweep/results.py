@@ -82,10 +82,11 @@ def read_result(place: Path, cell: Cell) -> dict[str, Any]:
         found, wanted = flatten(content["parameters"]), flatten(cell.parameters)
     except (KeyError, TypeError, AttributeError):
         raise DtiError(f"{place}: not a result of a sweep; move it away") from None
-    # A parameter that params.yaml got or lost since is no difference: its default keeps what was before.
-    other = [k for k in sorted({*found} & {*wanted}) if found[k] != wanted[k] and not k.startswith(NO_MATTER)]
+    # What params.yaml got or lost since is no difference where the grid does not set it: its default keeps what was.
+    compared = {*wanted} & ({*found} | {*flatten(cell.changes)})
+    other = [k for k in sorted(compared) if found.get(k) != wanted[k] and not k.startswith(NO_MATTER)]
     if other:
-        changes = ", ".join(f"{name} {found[name]!r}, now {wanted[name]!r}" for name in other)
+        changes = ", ".join(f"{name} {found.get(name)!r}, now {wanted[name]!r}" for name in other)
         raise DtiError(
             f"{place}: the result of cell {cell.name!r} has other parameters ({changes}); "
             "move it away, or give the grid or the group another name"

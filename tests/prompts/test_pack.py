@@ -293,7 +293,7 @@ def packed_in(params, source, folder):
 
 
 def test_items_that_training_saw_have_a_token_of_their_own_before_their_text(interim, params_for, tmp_path):
-    items = [{"title": title} for title in ("Heat", "Heat", "[ITEM i0] Heat", None, "Ran")]
+    items = [{"title": title} for title in ("Heat", "Heat", "[ITEM demo i0] Heat", None, "Ran")]
     history = [(0, 1), (1, 0), (2, 1), (3, 0), (4, 1)]
     source = interim(tmp_path / "interim", [history], items, [["train"] * 4 + ["test"]])
     plain, own = (packed_in(params_for(item_tokens=on), source, tmp_path / str(on)) for on in (False, True))
@@ -307,7 +307,7 @@ def test_items_that_training_saw_have_a_token_of_their_own_before_their_text(int
     assert texts[0] == texts[1]
     assert texts[3] == [plain.meta.tokens.empty]
     tokenizer = load_tokenizer(str(own.folder / "tokenizer"), None)
-    assert tokenizer.convert_ids_to_tokens(range(first, first + 4)) == [f"[ITEM i{i}]" for i in range(4)]
+    assert tokenizer.convert_ids_to_tokens(range(first, first + 4)) == [f"[ITEM demo i{i}]" for i in range(4)]
 
 
 @pytest.mark.parametrize("own", [True, False])

@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -98,6 +99,16 @@ def test_scoring_leaves_no_copy(remote: Path, monkeypatch: pytest.MonkeyPatch) -
     run(parse(["score", "--model", f"models:/{MODEL}@champion", "--input", "in.jsonl", "--output", "out.jsonl"]))
     assert len(at_hand) == 1
     assert (left(remote), list(remote.iterdir())) == ([], [])
+
+
+def test_what_a_killed_process_fetched_goes_with_the_next_copies(store: MlflowClient) -> None:
+    killed = subprocess.Popen([sys.executable, "-c", ""])
+    killed.wait()
+    with copies() as folder:
+        left = folder.with_name(f"copies-{killed.pid}-x")
+        (left / "model").mkdir(parents=True)
+        with copies() as other:
+            assert (left.exists(), folder.exists(), other.exists()) == (False, True, True)
 
 
 def test_two_versions_are_fetched_side_by_side(remote: Path, project: Path, store: MlflowClient) -> None:

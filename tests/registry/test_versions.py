@@ -12,6 +12,8 @@ from mlflow.entities import LoggedModelStatus
 
 from dti.errors import DtiError
 from dti.params import Params, load_params
+from dti.registry.card import model_card
+from dti.registry.record import read_record
 from dti.registry.tracking import exclusive
 from dti.registry.versions import Version, find_version, model_name, open_version, register_result, track
 
@@ -74,6 +76,14 @@ def test_the_card_of_a_model_trained_on_every_target_speaks_of_no_split(project:
     card = store.get_model_version(MODEL, "1").description
     assert "; every target trains." in card
     assert "split by global time" not in card
+
+
+def test_a_card_says_what_is_known_of_an_item(project: Path, store: MlflowClient) -> None:
+    params = load_params()
+    own = params.model_copy(update={"pack": params.pack.model_copy(update={"item_tokens": True})})
+    cards = [model_card(read_record(project, params), project, each) for each in (params, own)]
+    assert ["Item texts are all that it knows of an item" in card for card in cards] == [True, False]
+    assert ["have a token of their own" in card for card in cards] == [False, True]
 
 
 def test_a_version_loads_by_its_alias_and_answers(project: Path, store: MlflowClient) -> None:

@@ -200,7 +200,7 @@ def test_the_data_card_tells_of_items_with_a_token_of_their_own(document, one, c
     copy = copy_of(one)
     write_json(copy / "reports/pack.json", read_json(copy / "reports/pack.json") | {"item_tokens": 31})
     found = [" ".join(tables(made, "data")["Lengths"].notes) for made in (document, build(copy, SAMPLES))]
-    assert ["31 items, those that training saw, have a token" in notes for notes in found] == [False, True]
+    assert ["31 items that were training targets have a token" in notes for notes in found] == [False, True]
 
 
 def test_a_split_that_is_not_by_time_is_called_a_leak(document):

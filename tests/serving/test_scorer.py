@@ -1,6 +1,7 @@
 """Scores are those of ``evaluate``, whatever else is asked for at the same time."""
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 
@@ -87,16 +88,18 @@ def test_scores_are_those_of_evaluate(project, kind):
     np.testing.assert_allclose([scores[0] for scores in found], expected, atol=1e-5)
 
 
-def test_an_item_that_the_catalogue_does_not_know_is_read_by_its_text_alone(project):
-    made = project(item_tokens=True)
+@pytest.mark.parametrize("own", [True, False])
+def test_an_item_that_the_catalogue_does_not_know_is_read_by_its_text_alone(project, own):
+    made = project(item_tokens=own)
     scorer = Scorer.open(made.write(), "cpu")
     history = [{"item_id": f"i{i}", "label": i % 2} for i in range(3)]
-    new = {"title": "red lamp", "brand": "acme"}
-    known, first, second = scorer.score(
-        [{"history": history, "candidates": [item], "items": {item: new}} for item in ("i3", "new", "newer")]
-    )
+    asked = [{"history": history, "candidates": ["i3"]}]
+    fields = pq.read_table(made.root / "data/interim/items.parquet").to_pylist()[3]
+    del fields["item_id"]
+    asked += [{"history": history, "candidates": [new], "items": {new: fields}} for new in ("new", "newer")]
+    known, first, second = (float(scores[0]) for scores in scorer.score(asked))
     assert first == pytest.approx(second)
-    assert abs(known - first) > 1e-4
+    assert (known != pytest.approx(first, abs=1e-4)) == own
 
 
 @pytest.mark.gpu

@@ -116,6 +116,17 @@ def test_a_new_parameter_of_the_project_does_not_invalidate_results(sweep, stub)
     assert run_cells(sweep).done == []
 
 
+def test_a_new_parameter_that_the_grid_sets_is_another_one(write_grid, sweep, stub):
+    run_cells(sweep)
+    for path in (place_of(sweep.results, cell) for cell in sweep.cells):
+        result = read_json(path)
+        del result["parameters"]["pack"]["item_tokens"]
+        write_json(path, result)
+    assert run_cells(sweep).done == []
+    with pytest.raises(DtiError, match="pack.item_tokens None, now True"):
+        run_cells(command.sweep_of(write_grid(set={"pack.item_tokens": True})))
+
+
 def test_the_results_can_lie_elsewhere_and_the_table_be_made_alone(write_grid, sweep, stub, tmp_path, capsys):
     run(write_grid, table=True)
     assert "no cell has a result" in capsys.readouterr().out

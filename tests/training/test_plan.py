@@ -121,3 +121,9 @@ def test_the_command_predicts_the_run_of_these_parameters(project, monkeypatch, 
     monkeypatch.setattr(command, "NEAR", math.inf)
     command.run(type("Given", (), {"steps": 3, "seconds": 0.0, "check": True})())
     assert "predicted " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("steps", "seconds"), [(0, 1.0), (1, -1.0), (1, math.nan), (1, math.inf)])
+def test_lengths_of_a_plan_that_make_no_sense_are_refused(steps, seconds):
+    with pytest.raises(DtiError, match="--steps must be" if steps < 1 else "--seconds must be"):
+        command.run(type("Given", (), {"steps": steps, "seconds": seconds, "check": False})())
