@@ -1,6 +1,6 @@
 """Training speed side by side: the sliding window, streams, and isolated content, on one machine.
 
-    python benchmarks/paradigms.py --quick                  # four rows, minutes on a CPU
+    python benchmarks/paradigms.py --quick                  # four rows, half a minute on a CPU
     python benchmarks/paradigms.py --packed data/packed --json result.json --plot result.png
     python benchmarks/paradigms.py --size 1b --precision bf16        # one GPU
     python benchmarks/paradigms.py --size 135m --rows sliding window-50 frozen

@@ -13,7 +13,6 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -204,10 +203,6 @@ def test_benchmarks_have_the_options_named(command: str) -> None:
     assert [word for word in words if word.startswith("--") and f'"{word}"' not in source] == []
 
 
-def _measured(file: str, part: str) -> list[dict[str, Any]]:
-    return json.loads((ROOT / "benchmarks/speed" / file).read_text())[part]
-
-
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_links_and_files_exist(document: Path) -> None:
     text = document.read_text()
@@ -215,46 +210,6 @@ def test_links_and_files_exist(document: Path) -> None:
     assert [link for link in links if not (document.parent / link).exists()] == []
     named = re.findall(r"`((?:dti|tests|benchmarks|flows|docs)/[\w/.-]+\.(?:py|md|yaml|sh|png))`", text)
     assert document == LOG or [name for name in named if not (ROOT / name).exists()] == []
-
-
-def test_tables_of_rivals_are_those_that_the_command_wrote() -> None:
-    text = (ROOT / "docs/results.md").read_text()
-    tables = sorted((ROOT / "benchmarks/study").glob("*/rivals/table.md"))
-    assert len(tables) == 4
-    assert [str(path.relative_to(ROOT)) for path in tables if path.read_text().strip() not in text] == []
-
-
-@pytest.mark.parametrize(
-    "row", _measured("cpu-tiny-one-thread.json", "rows"), ids=lambda row: f"{row['name']}-{row['k']}"
-)
-def test_speeds_are_those_that_were_measured(row: dict[str, Any]) -> None:
-    rates = f"{row['targets_per_second']:,.0f} [{row['low']:,.0f}, {row['high']:,.0f}]"
-    ratios = f"{row['ratio']:.1f} | {row['predicted_ratio']:.1f} | {100 * row['reached']:.0f} %"
-    assert f"| {row['targets_per_step']:,} | {rates} | {ratios} |" in (ROOT / "docs/results.md").read_text()
-
-
-@pytest.mark.parametrize(
-    "row", _measured("cpu-tiny-one-thread.json", "contexts"), ids=lambda row: f"{row['name']}-{row['n']}"
-)
-def test_speeds_by_context_are_those_that_were_measured(row: dict[str, Any]) -> None:
-    text = (ROOT / "docs/results.md").read_text()
-    (line,) = re.findall(rf"^\| {row['n']} \|.*\(.*$", text, re.MULTILINE)
-    assert row["name"] == "sliding" or f"| {row['ratio']:.1f} ({row['predicted_ratio']:.1f}) |" in line
-
-
-@pytest.mark.parametrize("file", ["cpu-135m-frozen-one-thread.json", "cpu-135m.json", "cpu-135m-checkpointing.json"])
-def test_ratios_at_135m_are_those_that_were_measured(file: str) -> None:
-    text = (ROOT / "docs/results.md").read_text().replace("**", "")
-    for row in _measured(file, "rows")[1:]:
-        digits = 0 if row["name"] == "frozen" else 1
-        ratio = f"{row['ratio']:.{digits}f}"
-        share = f"{100 * row['reached']:.0f} %"
-        spread = (
-            f" [{row['ratio_low']:.0f}, {row['ratio_high']:.0f}] | {row['predicted_ratio']:.0f}"
-            if "frozen-" in file
-            else ""
-        )
-        assert f"| {ratio}{spread} | {share} |" in text, row["name"]
 
 
 def test_tests_that_documents_name_exist() -> None:

@@ -1,0 +1,140 @@
+"""The numbers in the documents' tables are those of the result files."""
+
+import json
+import re
+from typing import Any
+
+from dti.home import ROOT
+
+RESULTS = (ROOT / "docs/results.md").read_text()
+SPEED = ROOT / "benchmarks/speed"
+STEPS = ROOT / "benchmarks/study/steps"
+
+
+def table(heading: str, text: str = RESULTS) -> list[list[str]]:
+    """The cells of the first table below the line that begins with ``heading``, without its head and bold print."""
+    rest = text[text.index(f"\n{heading}") :].replace("**", "")
+    lines = re.search(r"(?:^\|.*\n)+", rest, re.MULTILINE)
+    assert lines
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[0].splitlines()[2:]]
+
+
+def measured(file: str, part: str = "rows") -> Any:
+    return json.loads((SPEED / file).read_text())[part]
+
+
+def percent(share: float) -> str:
+    return f"{100 * share:.0f} %"
+
+
+def test_speeds() -> None:
+    rows = [
+        [
+            str(row["k"]),
+            f"{row['targets_per_step']:,}",
+            f"{row['targets_per_second']:,.0f} [{row['low']:,.0f}, {row['high']:,.0f}]",
+            f"{row['ratio']:.1f}",
+            f"{row['predicted_ratio']:.1f}",
+            percent(row["reached"]),
+        ]
+        for row in measured("cpu-tiny-one-thread.json")
+    ]
+    assert [cells[1:7] for cells in table("## Speed on a CPU")] == rows
+
+
+def test_speeds_by_context() -> None:
+    found = {(row["n"], row["name"]): row for row in measured("cpu-tiny-one-thread.json", "contexts")}
+    shown = {key: f"{row['ratio']:.1f} ({row['predicted_ratio']:.1f})" for key, row in found.items()}
+    rows = [[str(n), shown[n, "window"], shown[n, "isolated"]] for n in (5, 10, 50)]
+    assert table("| n | window, k = 50") == rows
+
+
+def test_speeds_of_frozen_content_at_135m() -> None:
+    rows = []
+    for row in measured("cpu-135m-frozen-one-thread.json"):
+        sliding = row["name"] == "sliding"
+        rate, ratio = (3, 1) if sliding else (1, 0)
+        spread = "" if sliding else f" [{row['ratio_low']:.0f}, {row['ratio_high']:.0f}]"
+        rows.append(
+            [
+                f"{row['targets_per_step']:,}",
+                f"{row['targets_per_second']:.{rate}f} [{row['low']:.{rate}f}, {row['high']:.{rate}f}]",
+                f"{row['ratio']:.{ratio}f}{spread}",
+                f"{row['predicted_ratio']:.{ratio}f}",
+                percent(row["reached"]),
+            ]
+        )
+    assert [cells[1:] for cells in table("**135M shape**")] == rows
+
+
+def test_speeds_at_135m_before() -> None:
+    files = [measured(f"cpu-135m{name}.json") for name in ("-checkpointing", "")]
+    rows = []
+    for name, k in (
+        *(("window", k) for k in (5, 10, 50, 200, "all")),
+        ("isolated", "all"),
+        ("unique", "all"),
+        ("frozen", "all"),
+    ):
+        digits = 0 if name == "frozen" else 1
+        found = [next((row for row in rows_of if (row["name"], row["k"]) == (name, k)), None) for rows_of in files]
+        shares = [[f"{row['ratio']:.{digits}f}", percent(row["reached"])] if row else ["", ""] for row in found]
+        bound = next(row["predicted_ratio"] for row in found if row)
+        rows.append([str(k), *shares[0], *shares[1], f"{bound:.{digits}f}"])
+    assert [cells[1:] for cells in table("The same shape with c = 8.4")] == rows
+
+
+def test_speeds_of_serving() -> None:
+    rows = []
+    for row, digits in zip(measured("cpu-serving-one-thread.json").values(), ((0, 1), (1, 0)), strict=True):
+        seconds = row["seconds"]
+        rows.append(
+            [
+                f"{1000 * seconds['scorer']:.{digits[0]}f} ms",
+                f"{seconds['sliding']:.2f} s",
+                f"{row['ratio']:.{digits[1]}f} [{row['low']:.{digits[1]}f}, {row['high']:.{digits[1]}f}]",
+                f"{row['gap']:.1e}",
+            ]
+        )
+    assert [cells[1:] for cells in table("## Serving on a CPU")] == rows
+
+
+def test_what_large_steps_learn_beside_their_speed() -> None:
+    ratios = {
+        (row["name"], row["k"], row["targets_per_step"]): row["ratio"] for row in measured("cpu-tiny-one-thread.json")
+    }
+    rows = []
+    for path in STEPS.glob("*.json"):
+        cell = json.loads(path.read_text())
+        params, metrics = cell["parameters"], cell["metrics"]
+        step, name = params["train"]["targets_per_step"], "window" if cell["group"] == "window" else "unique"
+        rows.append(
+            (
+                f"{step:,}",
+                f"{params['train']['learning_rate']:g}",
+                str(params["train"]["epochs"]),
+                f"{metrics['auc']:.4f}",
+                f"{metrics['log_loss']:.4f}",
+                f"{metrics['training_hours']:.3f}",
+                f"{ratios[name, params['pack']['k'], step]:.1f}",
+            )
+        )
+    shown = [(*cells[1:4], cells[4].split()[0], *cells[5:]) for cells in table("## What large steps learn")]
+    assert sorted(shown) == sorted(rows)
+
+
+def test_the_readme_has_the_speeds_of_the_results() -> None:
+    ratio = {
+        (row["name"], row["k"], row["targets_per_step"]): row["ratio"] for row in measured("cpu-tiny-one-thread.json")
+    }
+    unique = " / ".join(f"{ratio['unique', 'all', step]:.0f}" for step in (1000, 4000, 16000))
+    windows = [f"{ratio['window', k, 1000]:.1f}" for k in (50, "all")]
+    frozen = f"{ratio['frozen', 'all', 1000]:.0f}"
+    (speeds, _) = table("Training speed on one CPU core", (ROOT / "README.md").read_text())
+    assert speeds[1:] == ["1", *windows, f"{ratio['isolated', 'all', 1000]:.1f}", unique, frozen]
+
+
+def test_tables_of_rivals_are_those_that_the_command_wrote() -> None:
+    tables = sorted((ROOT / "benchmarks/study").glob("*/rivals/table.md"))
+    assert len(tables) == 4
+    assert [str(path.relative_to(ROOT)) for path in tables if path.read_text().strip() not in RESULTS] == []
