@@ -1,14 +1,16 @@
 """The numbers in the documents' tables are those of the result files."""
 
+import itertools
 import json
 import re
+from statistics import mean
 from typing import Any
 
 from dti.home import ROOT
 
 RESULTS = (ROOT / "docs/results.md").read_text()
 SPEED = ROOT / "benchmarks/speed"
-STEPS = ROOT / "benchmarks/study/steps"
+STUDY = ROOT / "benchmarks/study"
 
 
 def table(heading: str, text: str = RESULTS) -> list[list[str]]:
@@ -104,7 +106,7 @@ def test_what_large_steps_learn_beside_their_speed() -> None:
         (row["name"], row["k"], row["targets_per_step"]): row["ratio"] for row in measured("cpu-tiny-one-thread.json")
     }
     rows = []
-    for path in STEPS.glob("*.json"):
+    for path in STUDY.glob("steps/*.json"):
         cell = json.loads(path.read_text())
         params, metrics = cell["parameters"], cell["metrics"]
         step, name = params["train"]["targets_per_step"], "window" if cell["group"] == "window" else "unique"
@@ -138,3 +140,23 @@ def test_tables_of_rivals_are_those_that_the_command_wrote() -> None:
     tables = sorted((ROOT / "benchmarks/study").glob("*/rivals/table.md"))
     assert len(tables) == 4
     assert [str(path.relative_to(ROOT)) for path in tables if path.read_text().strip() not in RESULTS] == []
+
+
+def test_parity_gaps_of_the_study() -> None:
+    rows = []
+    for leakage, position in itertools.product(("none", "reset"), ("alibi", "rope")):
+        files = STUDY.glob(f"ml-1m/window-leakage={leakage}-probe_position={position}-seed=*.json")
+        seeds = [json.loads(path.read_text())["parity"]["k"] for path in files]
+        assert len(seeds) == 3
+        cells = [leakage, f"`{position}`"]
+        for gaps in ([seed[k] for seed in seeds] for k in ("5", "50", "all")):
+            change = mean(gap["auc_stream"] - gap["auc_serving"] for gap in gaps)
+            cells += [f"{mean(gap['mean'] for gap in gaps):.3f}", f"{mean(gap['p99'] for gap in gaps):.2f}"]
+            cells += [f"{max(gap['max'] for gap in gaps):.2f}", f"{change:+.4f}"]
+        rows.append(cells)
+    assert table("**The parity gap of windows") == rows
+
+
+def test_no_placeholder_is_left() -> None:
+    documents = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+    assert [path.name for path in documents if "@@" in path.read_text()] == []

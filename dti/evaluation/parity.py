@@ -61,12 +61,25 @@ def measure_parity(model: CtrModel, store: Store, targets: int, tokens: int) -> 
     if len(streams) == 0:
         return Parity(split, 0, {})
     label = answers_of(store, streams)
-    served = logits_of(model, store, recut(store, streams, 1), tokens, "parity, serving prompts")
+    served = _served(model, store, recut(store, streams, 1), tokens)
     gaps = {}
     for k in _ks(store.meta.k):
         streamed = logits_of(model, store, recut(store, streams, k), tokens, f"parity, k = {k}")
         gaps[k] = _gap(label, streamed, served)
     return Parity(split, label.size, gaps)
+
+
+def _served(model: CtrModel, store: Store, prompts: Prompts, tokens: int) -> np.ndarray:
+    """Logits of serving prompts, each read for itself whatever the layout of training.
+
+    Frozen content alone keeps its layout: the catalogue's states are what serves.
+    """
+    trained = model.layout
+    model.layout = trained if model.sight.content == "frozen" else "stream"
+    try:
+        return logits_of(model, store, prompts, tokens, "parity, serving prompts")
+    finally:
+        model.layout = trained
 
 
 def parity_table(report: dict[str, Any]) -> str:

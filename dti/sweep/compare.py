@@ -24,6 +24,7 @@ class Row:
         auc_sd: standard deviation of the test AUC between seeds.
         difference: mean over the common seeds of the AUC minus the baseline's; None for the baseline itself.
         common_seeds: how many seeds the difference is taken over.
+        tokens_per_target: what passes computed, as training counted it.
         parity_gap: the largest logit gap of any seed between one stream per user (k = all) and serving prompts.
     """
 
@@ -131,6 +132,8 @@ def _row(seeds: Mapping[int, Scored], beside: Mapping[int, Scored]) -> Row:
     cell, aucs = runs[0].cell, [run.auc for run in runs]
     known = [value for value in aucs if value is not None]
     low, high = _interval([run.draws for run in runs])
+    if low is None and len(runs) == 1:  # no draws are kept: the interval that evaluate drew
+        low, high = (runs[0].report["metrics"].get(name) for name in ("auc_low", "auc_high"))
     gaps = [run.report["parity"]["max_abs_logit_gap"].get("all") for run in runs]
 
     def mean(report: str, name: str) -> float | None:
@@ -151,6 +154,8 @@ def _row(seeds: Mapping[int, Scored], beside: Mapping[int, Scored]) -> Row:
         valid_auc=mean("metrics", "valid_auc"),
         training_hours=mean("train", "training_hours"),
         targets_per_second=mean("train", "targets_per_second"),
-        tokens_per_target=mean("pack", "tokens_per_target"),
+        tokens_per_target=_mean(
+            [run.report["train"]["train_tokens"] / run.report["train"]["train_targets"] for run in runs]
+        ),
         parity_gap=max((gap for gap in gaps if gap is not None), default=None),
     )

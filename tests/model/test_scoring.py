@@ -5,11 +5,14 @@ from dataclasses import replace
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from sklearn.metrics import roc_auc_score
 
 from dti.evaluation.parity import measure_parity, parity_table
 from dti.evaluation.scoring import score_split, write_scores
-from dti.model.scoring import logits_of, probability
-from dti.prompts.packing import serving_prompts
+from dti.model.scoring import answers_of, logits_of, probability
+from dti.prompts import batching
+from dti.prompts.packing import recut, serving_prompts, stream_prompts
+from dti.prompts.unique import build_unique
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +38,40 @@ def test_a_window_model_has_a_gap_that_grows_with_k(ctr_model, held_out):
     assert 0 < parity.gaps[5].mean < parity.gaps["all"].mean
     table = parity_table(parity.report())
     assert [line.split()[0] for line in table.splitlines()[2:]] == ["5", "7", "50", "all"]
+
+
+def test_the_report_says_what_the_logits_say(ctr_model, held_out):
+    model = ctr_model(layers=3, policy="window", context="all")
+    report = measure_parity(model, held_out, 10_000, 10_000).report()
+    assert (report["split"], report["targets"]) == ("test", 240)
+    streams = stream_prompts(held_out, "test", "all")
+    served = logits_of(model, held_out, recut(held_out, streams, 1), 10_000, "serving")
+    label = answers_of(held_out, streams)
+    for k in (5, 7, 50, "all"):
+        found = logits_of(model, held_out, recut(held_out, streams, k), 10_000, "stream")
+        gap = np.abs(found - served)
+        expected = {"mean": gap.mean(), "p99": np.quantile(gap, 0.99), "max": gap.max()}
+        expected |= {"auc_stream": roc_auc_score(label, found), "auc_serving": roc_auc_score(label, served)}
+        assert report["k"][str(k)] == pytest.approx(expected, rel=1e-4)
+        assert report["max_abs_logit_gap"][str(k)] == report["k"][str(k)]["max"]
+    lines = [line.split() for line in parity_table(report).splitlines()[2:]]
+    assert [float(line[-1]) for line in lines] == [
+        pytest.approx(gap["auc_stream"] - gap["auc_serving"], abs=6e-5) for gap in report["k"].values()
+    ]
+
+
+def test_the_unique_layout_is_compared_with_prompts_that_share_nothing(ctr_model, held_out, monkeypatch):
+    model = ctr_model(layers=2)
+    model.layout = "unique"
+    assert measure_parity(model, held_out, 100, 10_000).holds
+    assert model.layout == "unique"
+
+    def wrong(store, prompts):
+        row = build_unique(store, prompts)
+        return replace(row, tokens_S=np.where(row.tokens_S == row.tokens_S[0], row.tokens_S[-2], row.tokens_S))
+
+    monkeypatch.setattr(batching, "build_unique", wrong)
+    assert not measure_parity(model, held_out, 100, 10_000).holds
 
 
 @pytest.mark.parametrize(("policy", "expected"), [("isolated", "stream"), ("window", "serving")])

@@ -59,7 +59,12 @@ def _outputs(folder: Path, seed: int = 0, users: int = 12) -> None:
     pq.write_table(table, folder / "data/scores/test.parquet")
     reports = {
         "metrics": {"auc": 0.5, "log_loss": 0.5 + seed / 100, "valid_auc": 0.6},
-        "train": {"training_hours": 0.1 * (1 + seed), "targets_per_second": 100.0},
+        "train": {
+            "training_hours": 0.1 * (1 + seed),
+            "targets_per_second": 100.0,
+            "train_tokens": 850,
+            "train_targets": 100,
+        },
         "parity": {"max_abs_logit_gap": {"5": 0.5, "all": seed / 1000}},
         "pack": {"tokens_per_target": 9.5, "sliding_tokens_per_target": 99.0, "counted_ratio": 10.4, "users": 3},
     }
