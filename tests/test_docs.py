@@ -88,7 +88,7 @@ NOT_RUN = {
     "python -m benchmarks.rivals": "needs DeepCTR-Torch, which `make baselines` installs",
     "python benchmarks/serving.py": "minutes of measuring",
     "benchmarks/gpu.sh": "a GPU",
-    "pip install bitsandbytes": "the net",
+    'pip install ".[bits]"': "the net",
     "pip install distributed": "the net",
     "source .venv/bin/activate": "the environment of the tests is another one",
 }

@@ -77,8 +77,14 @@ def _hours(run: Run) -> Table:
         "validation, beside it": "validation_hours",
         "checkpoints, beside it": "checkpoint_hours",
     }
-    rows = [cells(name, clock(3600 * train[key]), f"{train[key]:.4f}") for name, key in names.items()]
-    seconds = 3600 * train["training_hours"]
+    hours = train["training_hours"]
+    rows = [
+        cells(
+            name, clock(3600 * train[key]), f"{train[key]:.4f}", f"{100 * train[key] / hours:.1f} %" if hours else "-"
+        )
+        for name, key in names.items()
+    ]
+    seconds = 3600 * hours
     tokens = train["epochs"] * train["train_tokens"]
     notes = [
         f"{train['train_targets']:,} targets in each of {train['epochs']} epochs, {train['steps']:,} steps: "
@@ -87,4 +93,4 @@ def _hours(run: Run) -> Table:
         f"{train['trained_parameters']:,} of {train['parameters']:,} weights trained"
         + (f"; interrupted and resumed: {train['resumed']} x." if train["resumed"] else "."),
     ]
-    return Table("Time", ["", "h:mm:ss", "hours"], rows, TRAIN, notes)
+    return Table("Time", ["", "h:mm:ss", "hours", "of the training"], rows, TRAIN, notes)

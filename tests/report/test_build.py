@@ -210,6 +210,12 @@ def test_a_split_that_is_not_by_time_is_called_a_leak(document):
     assert line[3].startswith("LEAK")
 
 
+def test_waiting_for_batches_has_its_share_of_the_training(document):
+    shares = {line[0].text: line[3].text for line in tables(document, "cost")["Time"].rows}
+    assert shares["of it waiting for batches"] == "5.0 %"
+    assert shares["validation, beside it"] == "10.0 %"
+
+
 def test_cost_model_and_counts_are_those_of_the_reports(document, one):
     pack, train = (read_json(one / f"reports/{name}.json") for name in ("pack", "train"))
     lines = [[cell.text for cell in line] for line in tables(document, "cost")["Cost model against counts"].rows]
