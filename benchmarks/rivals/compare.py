@@ -1,7 +1,7 @@
 """Our configurations and the rivals on the same targets, as one table: `python -m benchmarks.rivals.compare GRID.yaml`.
 
 It reads what `python -m dti sweep GRID.yaml --results DIR` and `python -m benchmarks.rivals --grid GRID.yaml
---results DIR/rivals` left, and writes DIR/rivals/table.md and table.csv. Differences are paired: the same draws of
+--results DIR/rivals` left (and what other grids, `--also`, left beside them), and writes DIR/rivals/table.md and table.csv. Differences are paired: the same draws of
 users for all, each draw the mean over a model's seeds. Where the scores are not there (they hold interactions and are
 never committed), the numbers are those of the JSON files alone, and there is no difference.
 """
@@ -154,6 +154,9 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("grid", type=Path, metavar="GRID.yaml")
     parser.add_argument("--results", type=Path, help="the folder of the sweep's results; by default beside the grid")
+    parser.add_argument(
+        "--also", type=Path, nargs="+", default=[], metavar="GRID.yaml", help="more grids of ours, results beside them"
+    )
     return parser.parse_args()
 
 
@@ -166,6 +169,7 @@ def main() -> None:
     given = parse()
     folder = given.results or given.grid.with_suffix("")
     mine, theirs = ours(given.grid, folder), rivals(folder / "rivals")
+    mine += [model for grid in given.also for model in ours(grid, grid.with_suffix(""))]
     if not mine or not theirs:
         raise DtiError(f"{folder}: no results of the {'rivals' if mine else 'sweep'}; run it first (see --help)")
     check([*mine, *theirs])
