@@ -1,17 +1,18 @@
 #!/usr/bin/env bash
-# What to run on a GPU that is free for ten minutes: the tests marked gpu, then training speed at each size.
+# What to run on a GPU that is free for ten minutes: the tests marked gpu, the pipeline's training and evaluation on
+# packed data, then training speed at each size.
 #
 #   benchmarks/gpu.sh [PACKED] [RESULTS]      default: data/packed (a synthetic store if it is missing), .dti/gpu
 #
-# PYTHON names the interpreter, LIMIT the seconds that a part may take (default 180). A part that fails stops no other;
-# all results are printed last, with the list of what failed. The core dependencies are enough; pytest is optional.
+# PYTHON names the interpreter; LIMIT the seconds that each part may take (default: each its own, ten minutes in all).
+# A part out of time is interrupted and keeps the rounds that it finished; a part that fails stops no other. All results
+# are printed last, with the list of what failed. The core dependencies are enough; pytest is optional.
 set -uo pipefail
 root=$(realpath "$(dirname "${BASH_SOURCE[0]}")/..")
 packed=$(realpath -m "${1:-$root/data/packed}")
 results=$(realpath -m "${2:-$root/.dti/gpu}")
 cd "$root" || exit 1
 python=${PYTHON:-python}
-limit=${LIMIT:-180}
 failed=() skipped=()
 mkdir -p "$results" || exit 1
 
@@ -22,44 +23,59 @@ free=$("$python" -c 'import torch; print(torch.cuda.mem_get_info()[0] >> 30 if t
 data=(--packed "$packed")
 [ -f "$packed/meta.json" ] || { echo "$packed: no packed store; the data is synthetic"; data=(); }
 
-part() { # NAME COMMAND...
-    local name=$1 begun=$SECONDS status
-    shift
+part() { # NAME SECONDS COMMAND...
+    local name=$1 limit=${LIMIT:-$2} begun=$SECONDS status
+    shift 2
     echo "== $name"
-    timeout "$limit" "$@" 2>&1 | tee "$results/$name.log"
+    timeout --signal=INT --kill-after=10 "$limit" "$@" 2>&1 | tee "$results/$name.log"
     status=${PIPESTATUS[0]}
-    [ "$status" -eq 0 ] || failed+=("$name (exit $status, $results/$name.log)")
+    if [ "$status" -ne 0 ] && [ $((SECONDS - begun)) -ge "$limit" ]; then
+        failed+=("$name (out of time, $limit s, $results/$name.log)")
+    elif [ "$status" -ne 0 ]; then
+        failed+=("$name (exit $status, $results/$name.log)")
+    fi
     echo "== $name: $((SECONDS - begun)) s"
 }
 
-speed() { # SIZE ARGUMENTS...
-    local size=$1
-    shift
+speed() { # SIZE SECONDS ARGUMENTS...
+    local size=$1 limit=$2
+    shift 2
     rm -f "$results/$size.json"
-    part "$size" "$python" benchmarks/paradigms.py --size "$size" --device cuda --precision bf16 ${data[@]+"${data[@]}"} \
-        --rounds 3 --seconds 3 --json "$results/$size.json" --plot "$results/$size.png" "$@"
+    part "$size" "$limit" "$python" benchmarks/paradigms.py --size "$size" --device cuda --precision bf16 \
+        ${data[@]+"${data[@]}"} --rounds 3 --seconds 2 --json "$results/$size.json" --plot "$results/$size.png" "$@"
 }
 
 if "$python" -c 'import pytest' 2>/dev/null; then
-    part tests "$python" -m pytest -m gpu --continue-on-collection-errors tests/attention tests/model tests/training
+    mapfile -t tests < <(grep -rlE 'pytest\.mark\.gpu' tests --include='test_*.py' | sort)
+    part tests 110 "$python" -m pytest -m gpu --continue-on-collection-errors "${tests[@]}"
 else
     skipped+=("tests (no pytest)")
 fi
-speed tiny --targets 1000 4000 16000
-speed 135m --targets 1000 4000 --history
-speed 1b --targets 1000 4000 --history
+rm -f "$results/training.txt"
+if [ ${#data[@]} -gt 0 ]; then
+    part training 80 "$python" benchmarks/pipeline.py "$packed" "$results/training" --summary "$results/training.txt"
+else
+    skipped+=("training (no packed store)")
+fi
+speed tiny 90 --targets 1000 4000 16000 --tokens-per-pass 131072 --history 50 200 800 --contexts 5 50
+# Of float32 weights, what a layer's backward pass keeps (0.24 MB a token at 1b) and its checkpoints (8 KB a token and
+# layer), the largest pass of 1b takes about 60 GiB.
+speed 135m 80 --targets 1000 4000 16000 --tokens-per-pass 131072 --activation-checkpointing --history --contexts
+speed 1b 160 --targets 1000 4000 16000 --tokens-per-pass $((free >= 70 ? 98304 : 8192)) --activation-checkpointing \
+    --rows sliding window-50 window-all isolated unique frozen --history --contexts
 if [ "$free" -ge 70 ]; then # 30 GiB of float32 weights, their copies for bf16, activations
-    speed 8b --quick --activation-checkpointing
+    speed 8b 80 --quick --activation-checkpointing
 else
     skipped+=("8b ($free GiB free, 70 needed)")
 fi
 
 echo
+[ -f "$results/training.txt" ] && cat "$results/training.txt" && echo
 tables=()
 for size in tiny 135m 1b 8b; do
     [ -f "$results/$size.json" ] && tables+=("$results/$size.json")
 done
-[ ${#tables[@]} -eq 0 ] || "$python" benchmarks/paradigms.py --table "${tables[@]}"
+[ ${#tables[@]} -eq 0 ] || "$python" benchmarks/paradigms.py --table "${tables[@]}" --markdown "$results/speed.md"
 for name in ${skipped[@]+"${skipped[@]}"}; do echo "skipped: $name"; done
 for name in ${failed[@]+"${failed[@]}"}; do echo "FAILED: $name"; done
 [ ${#failed[@]} -eq 0 ] && echo "all parts passed"

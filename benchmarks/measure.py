@@ -115,6 +115,8 @@ class Bench:
             model = CtrModel(backbone, tokens, first.sight(self.store.meta.n), backend).to(self.device)
             if self.params.activation_checkpointing:
                 model.checkpoint_activations()
+            if self.params.compile:
+                model.compile_layers()
             self.models[tuning] = model
             self.optimisers[tuning] = optimiser_of(trained_weights(model).values(), self.params)
         for paradigm in [p for p in paradigms if p.content == "frozen"][:1]:

@@ -1,22 +1,42 @@
-"""What was measured, beside the cost model: result rows, the printed table, the plot."""
+"""What was measured, beside the cost model: result rows, the printed table, the same in Markdown."""
 
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 from statistics import median
 from typing import Any
 
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-
 from benchmarks.measure import Paradigm, Step
-from dti.files import atomic_file
-from dti.prompts.store import Targets
 from dti.training import flops
-from dti.training.flops import Shape, Tuning, Work
+from dti.training.flops import Shape, Work
 
-KS: tuple[Targets, ...] = (1, 5, 10, 50, 200, "all")
-COLUMNS = ("row", "tuning", "k", "layout", "content", "step", "targets/s", "low", "high", "ratio", "tokens/target")
+COLUMNS: tuple[str, ...] = (
+    "row",
+    "tuning",
+    "k",
+    "layout",
+    "content",
+    "step",
+    "targets/s",
+    "low",
+    "high",
+    "ratio",
+    "tokens/target",
+)
 COLUMNS += ("FLOP bound", "reached", "GiB", "MFU")
+HEADS: tuple[str, ...] = (
+    "paradigm",
+    "k",
+    "targets a step",
+    "targets/s [lowest, highest]",
+    "ratio to sliding window",
+    "FLOP bound",
+)
+HEADS += ("reached", "tokens a target", "peak GiB")
+NAMES = {"sliding": "sliding window", "window": "window stream", "isolated": "isolated stream"}
+NAMES |= {"unique": "isolated unique", "frozen": "isolated unique, frozen content"}
+H100 = 989e12
+"""FLOP/s of an H100's tensor cores in bf16, without sparsity."""
+MFU = "MFU = (6 N (full) or 4 N (LoRA) x tokens + 12 W x pairs read, in each layer that computes them) of a target,"
+MFU += " counted from the rows, x targets/s / peak"
 Result = dict[str, Any]
 
 
@@ -58,6 +78,11 @@ def result_of(paradigm: Paradigm, steps: Sequence[Step], shape: Shape, n: int, c
     }
 
 
+def mfu_of(flops_per_target: float, targets_per_second: float, peak: float) -> float:
+    """The share of a GPU's ``peak`` FLOP/s that the counted FLOPs of training (``Work.flops``) take."""
+    return flops_per_target * targets_per_second / peak
+
+
 def compare(results: list[Result]) -> None:
     """Add to each row its ratio to the sliding window of the same tuning, measured, counted and predicted.
 
@@ -80,18 +105,68 @@ def table(content: Result) -> str:
     setup, lines = content["setup"], [COLUMNS, *(_cells(r) for r in content["rows"])]
     width = [max(len(line[i]) for line in lines) for i in range(len(COLUMNS))]
     shown = ["  ".join(cell.rjust(w) for cell, w in zip(line, width, strict=True)) for line in lines]
-    facts = ", ".join(f"{name} {value}" for name, value in setup.items())
-    parts = [facts, *shown]
+    facts = ", ".join(f"{name} {value:.4g}" if name == "peak" else f"{name} {value}" for name, value in setup.items())
+    return "\n".join([facts, *shown, *_notes(content), *_curves(content)])
+
+
+def _notes(content: Result) -> Iterator[str]:
+    """What belongs to the rows: how far they got, how MFU is counted, what was done beforehand, where time went."""
+    if not content.get("complete", True):
+        yield f"STOPPED after {content['rounds_done']} of {content['setup']['rounds']} rounds, or before the curves"
+    if any(r["mfu"] is not None for r in content["rows"]):
+        yield f"{MFU} ({content['setup'].get('peak', H100) / 1e12:,.0f} TFLOP/s)"
     if content["catalogue"]:
         seconds, size = content["catalogue"]["seconds"], content["catalogue"]["bytes"] / 2**20
-        parts.append(f"frozen content: states computed once in {seconds:.1f} s, {size:,.0f} MiB, in no step above")
+        yield f"frozen content: states computed once in {seconds:.1f} s, {size:,.0f} MiB, in no step above"
+    if content.get("compile_seconds"):
+        yield f"torch.compile took {content['compile_seconds']:.1f} s, in warm-up steps but for new lengths"
+    for row in content["rows"]:
+        if "profile" in row:
+            shares = ", ".join(f"{name} {share:.0%}" for name, share in row["profile"].items())
+            yield f"profile of {row['name']} k = {row['k']}, {row['targets_per_step']:,}, {row['tuning']}: {shares}"
+
+
+def _curves(content: Result) -> Iterator[str]:
+    """Cost by history length, and ratios by n."""
     for point in content["history"]:
-        parts.append(
-            f"history of {point['interactions']}: {point['name']} {point['tokens']:,} tokens, {point['seconds']:.2f} s"
-        )
+        spread = f"{point['seconds']:.2f} s [{point['low']:.2f}, {point['high']:.2f}]"
+        yield f"history of {point['interactions']}: {point['name']} {point['tokens']:,} tokens, {spread}"
     for point in content.get("contexts", []):
-        parts.append(f"n = {point['n']}: {point['name']} k = {point['k']} {_ratio(point)}")
-    return "\n".join(parts)
+        yield f"n = {point['n']}: {point['name']} k = {point['k']} {_ratio(point)}"
+
+
+def markdown(content: Result) -> str:
+    """The rows as a Markdown table in the columns of docs/results.md; without the last one where no peak is known."""
+    measured = any(r["peak_bytes"] for r in content["rows"])
+    heads = HEADS if measured else HEADS[:-1]
+    lines, before = [heads, ("---",) * len(heads)], ""
+    for row in content["rows"]:
+        name = NAMES[row["name"]] + (", LoRA" if row["tuning"] == "lora" else "")
+        lines.append(("" if name == before else name, *_shown(row))[: len(heads)])
+        before = name
+    text = "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    if content.get("complete", True):
+        return text
+    return f"{text}\n\nStopped after {content['rounds_done']} of {content['setup']['rounds']} rounds."
+
+
+def _shown(row: Result) -> tuple[str, ...]:
+    """A Markdown row's cells behind the paradigm."""
+    rate, low, high = (_rate(row[name]) for name in ("targets_per_second", "low", "high"))
+    return (
+        str(row["k"]),
+        f"{row['targets_per_step']:,}",
+        f"{rate} [{low}, {high}]",
+        f"{row['ratio']:.1f}",
+        f"{row['predicted_ratio']:.1f}",
+        f"{100 * row['reached']:.0f} %",
+        f"{row['tokens_per_target']:.1f}",
+        f"{row['peak_bytes'] / 2**30:.2f}" if row["peak_bytes"] else "",
+    )
+
+
+def _rate(value: float) -> str:
+    return f"{value:,.0f}" if value >= 20 else f"{value:.3g}"
 
 
 def _ratio(point: Result) -> str:
@@ -114,65 +189,3 @@ def _cells(result: Result) -> tuple[str, ...]:
         "-" if peak is None else f"{peak / 2**30:.2f}",
         "-" if mfu is None else f"{mfu:.1%}",
     )
-
-
-def draw(target: Path, content: Result, shape: Shape) -> None:
-    """Ratio against k beside the cost model, and, where they were measured, against n, and cost against history."""
-    n_points = content.get("contexts", [])
-    panels = 1 + bool(n_points) + bool(content["history"])
-    figure = Figure(figsize=(9, 4.5 * panels), layout="constrained")
-    axes = figure.subplots(panels, squeeze=False)[:, 0]
-    _ratios(axes[0], content, shape)
-    if n_points:
-        own = [r | {"n": content["setup"]["n"]} for r in content["rows"] if r["tuning"] == content["rows"][0]["tuning"]]
-        _contexts(axes[1], [*n_points, *own])
-    if content["history"]:
-        _history(axes[-1], content["history"])
-    for panel in axes:
-        panel.grid(alpha=0.3)
-        panel.legend()
-    with atomic_file(target) as partial:
-        figure.savefig(partial, format="png", dpi=120, metadata={"Software": None})
-
-
-def _ratios(axes: Axes, content: Result, shape: Shape) -> None:
-    """Windows by k; every other row has a place of its own behind them."""
-    n, c = content["setup"]["n"], content["setup"]["c"]
-    tuning: Tuning = content["rows"][0]["tuning"]
-    streams = [r for r in content["rows"] if r["name"] in ("sliding", "window") and r["tuning"] == tuning]
-    others = [r for r in content["rows"] if r["name"] not in ("sliding", "window")]
-    cost = [flops.window(n, k, c, "all").flops(shape, tuning) for k in KS]
-    axes.plot(range(len(KS)), [cost[0] / x for x in cost], "k--", label="cost model")
-    behind = range(len(KS), len(KS) + len(others))
-    axes.plot(behind, [r["predicted_ratio"] for r in others], "k_", markersize=18)
-    axes.errorbar(*_measured([KS.index(r["k"]) for r in streams], streams), fmt="o-", label="sliding and window")
-    if others:
-        axes.errorbar(*_measured(list(behind), others), fmt="s", label="isolated")
-    ticks = [f"k = {k}" for k in KS]
-    ticks += [f"{r['name']}\n{r['targets_per_step']:,}\n{r['tuning']}" for r in others]
-    axes.set_xticks(range(len(ticks)), ticks, fontsize=7)
-    axes.set(yscale="log", ylabel="targets/s, sliding window = 1", title=f"Training speed, {content['setup']['size']}")
-
-
-def _measured(places: list[int], results: list[Result]) -> tuple[list[int], list[float], list[list[float]]]:
-    """Places, ratios and their distances to the rounds' extremes (none below 0: a median may lie outside them)."""
-    down = [max(0.0, r["ratio"] - r["ratio_low"]) for r in results]
-    up = [max(0.0, r["ratio_high"] - r["ratio"]) for r in results]
-    return places, [r["ratio"] for r in results], [down, up]
-
-
-def _history(axes: Axes, points: Sequence[Result]) -> None:
-    for name in dict.fromkeys(p["name"] for p in points):
-        own = [p for p in points if p["name"] == name]
-        axes.plot([p["interactions"] for p in own], [p["seconds"] for p in own], "o-", label=name)
-    axes.set(xscale="log", yscale="log", xlabel="interactions of a user", ylabel="seconds to train on all its targets")
-
-
-def _contexts(axes: Axes, points: Sequence[Result]) -> None:
-    """Ratio against n; the table's own rows stand among the points."""
-    for number, (name, k) in enumerate((("window", 50), ("isolated", "all"))):
-        own = sorted((p for p in points if (p["name"], p["k"]) == (name, k)), key=lambda p: p["n"])
-        places, colour = [p["n"] for p in own], f"C{number}"
-        axes.plot(places, [p["predicted_ratio"] for p in own], "--", color=colour, label=f"{name}, k = {k}, cost model")
-        axes.errorbar(*_measured(places, own), fmt="o", color=colour, label=f"{name}, k = {k}")
-    axes.set(xlabel="n, context interactions", ylabel="targets/s, sliding window = 1")

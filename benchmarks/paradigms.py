@@ -5,6 +5,7 @@
     python benchmarks/paradigms.py --size 1b --precision bf16        # one GPU
     python benchmarks/paradigms.py --size 135m --rows sliding window-50 frozen
     python benchmarks/paradigms.py --table a.json b.json    # results of earlier runs, as printed
+    python benchmarks/paradigms.py --table a.json --markdown a.md     # as a table for docs/results.md
 
 Rows: `sliding` (a prompt per target, window policy with RoPE: the paper's baseline), `window` (streams of k, ALiBi),
 `isolated` (streams of whole users, label context), `unique` (each distinct item of a pass once, at each of --targets),
@@ -18,18 +19,19 @@ Rows that name no step size of their own take the first of --targets. The rate o
 beside the step, does not depend on the step's size, so their timed steps are as small as --seconds asks for.
 
 The cost model is dti/training/flops.py: `FLOP bound` is its ratio for mean texts and full contexts, `reached` the
-measured ratio's share of it. On CUDA, MFU = (6 N (full) or 4 N (LoRA) x tokens + 12 W x pairs read, in each layer that
-computes them) per second, all counted from the rows, / --peak; and GiB is the peak of allocated memory, of which the
-weights of all models are part.
-On a CPU one process cannot tell its rows apart: --memory runs a step of each in a process of its own (the interpreter,
-the store, and for `frozen` the making of the states included).
+measured ratio's share of it. On CUDA, MFU is as outcome.py's MFU says; and GiB is the peak of allocated memory, of
+which the weights of all models are part. On a CPU one process cannot tell its rows apart: --memory runs a step of each
+in a process of its own (the interpreter, the store, and for `frozen` the making of the states included).
+
+--json is written after every round: what is stopped (Ctrl-C) or killed keeps the rounds that it finished.
 """
 
 import argparse
 import os
+import shlex
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,48 +40,23 @@ import torch
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # run as a script, from any folder
 
+from benchmarks.drawing import draw  # noqa: E402
 from benchmarks.measure import Bench, Paradigm, resident_peak  # noqa: E402
-from benchmarks.outcome import KS, Result, draw, table  # noqa: E402
+from benchmarks.outcome import H100, Result, markdown, table  # noqa: E402
+from benchmarks.profiling import add_profiles  # noqa: E402
 from benchmarks.rounds import contexts, history, measure  # noqa: E402
+from benchmarks.rows import chosen_of, usual_rows  # noqa: E402
 from benchmarks.workloads import SIZES, content_per_interaction, synthetic_store  # noqa: E402
 from dti.errors import DtiError  # noqa: E402
-from dti.files import read_json, write_json  # noqa: E402
+from dti.files import atomic_file, read_json, write_json  # noqa: E402
 from dti.git import commit_of  # noqa: E402
 from dti.model.device import device_of  # noqa: E402
 from dti.params import load_params  # noqa: E402
 from dti.prompts.store import Store  # noqa: E402
-from dti.training.flops import Tuning  # noqa: E402
+from dti.training.run import compile_seconds  # noqa: E402
 
 PASS = {"tiny": 32_768, "135m": 8_192, "1b": 8_192, "8b": 4_096}
 """Content tokens of a forward pass, by size; all rows of a run have the same."""
-
-
-def rows_of(tuning: Tuning, targets: Sequence[int]) -> Iterator[Paradigm]:
-    """Every row of one tuning."""
-    first = targets[0]
-    yield Paradigm("sliding", 1, first, tuning, "window", "rope", "all")
-    for k in KS[1:]:
-        yield Paradigm("window", k, first, tuning, "window", "alibi", "all")
-    yield Paradigm("isolated", "all", first, tuning, "isolated", "local", "label")
-    for step in targets:
-        yield Paradigm("unique", "all", step, tuning, "isolated", "local", "label", "unique")
-    for step in targets if tuning == "lora" else ():
-        yield Paradigm("frozen", "all", step, tuning, "isolated", "local", "label", "unique", "frozen")
-
-
-def chosen_of(paradigms: Sequence[Paradigm], wanted: Sequence[str]) -> list[Paradigm]:
-    """The rows whose name, or name and k, is wanted.
-
-    Raises:
-        DtiError: no row has such a name, or the baseline is not among them.
-    """
-    if "sliding" not in wanted:
-        raise DtiError("--rows: ratios need the row sliding")
-    names = [{p.name, f"{p.name}-{p.k}"} for p in paradigms]
-    if unknown := set(wanted).difference(*names):
-        known = ", ".join(dict.fromkeys(name for pair in names for name in sorted(pair)))
-        raise DtiError(f"--rows: no row {min(unknown)!r}; there are {known}")
-    return [p for p, pair in zip(paradigms, names, strict=True) if pair & set(wanted)]
 
 
 def paradigms_of(given: argparse.Namespace) -> list[Paradigm]:
@@ -88,19 +65,12 @@ def paradigms_of(given: argparse.Namespace) -> list[Paradigm]:
     return chosen_of(rows, given.rows) if given.rows else rows
 
 
-def usual_rows(size: str, targets: Sequence[int], quick: bool) -> list[Paradigm]:
-    """All with LoRA, or, for tiny, full training and the two that show what frozen content gains."""
-    if size != "tiny":
-        rows = list(rows_of("lora", targets))
-    else:
-        rows = [*rows_of("full", targets), *(p for p in rows_of("lora", targets) if p.name in ("sliding", "frozen"))]
-    if not quick:
-        return rows
-    return [p for p in rows if p.tuning == rows[0].tuning and (p.k in (1, 50) or p.name in ("isolated", "unique"))]
-
-
 def bench_of(given: argparse.Namespace, paradigms: Sequence[Paradigm]) -> Bench:
-    """The store, the models and how they are trained."""
+    """The store, the models and how they are trained.
+
+    Raises:
+        DtiError: there is nothing to train on, or the CPU is to compile.
+    """
     torch.manual_seed(1)
     store = Store.open(given.packed) if given.packed else synthetic_store(given.n)
     if store.meta.counts.train == 0:
@@ -110,9 +80,12 @@ def bench_of(given: argparse.Namespace, paradigms: Sequence[Paradigm]) -> Bench:
         "precision": given.precision,
         "tokens_per_pass": given.tokens_per_pass or PASS[given.size],
         "activation_checkpointing": given.activation_checkpointing,
+        "compile": given.compile,
     }
     train = params.train.model_copy(update=changes)
     bench = Bench(store, SIZES[given.size], train, params.model.lora, device_of(given.device))
+    if given.compile and bench.device.type == "cpu":
+        raise DtiError("--compile gains nothing on a CPU (docs/log.md); leave it out")
     bench.prepare(paradigms)
     return bench
 
@@ -132,8 +105,22 @@ def setup_of(bench: Bench, given: argparse.Namespace) -> dict[str, Any]:
         "attention": next(iter(bench.models.values())).backend,
         "torch": torch.__version__,
         "rounds": given.rounds,
+        "peak": given.peak or H100,
         "commit": commit_of(ROOT),
+        "arguments": shlex.join(given.arguments),
     }
+
+
+def peak_warning(peak: float | None, name: str) -> str | None:
+    """What to say where MFU would be a share of another GPU's peak; None where all is well.
+
+    Args:
+        peak: what --peak gives, if anything.
+        name: the GPU's.
+    """
+    if peak is not None or "H100" in name or "H200" in name:  # both have the same cores
+        return None
+    return f"WARNING: MFU is a share of an H100's {H100 / 1e12:.0f} TFLOP/s, and this is {name}; give its --peak"
 
 
 def add_memory(results: list[Result], paradigms: Sequence[Paradigm], arguments: Sequence[str]) -> None:
@@ -162,9 +149,15 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--precision", choices=("fp32", "bf16"), help="default fp32; on CUDA bf16")
     parser.add_argument("--tokens-per-pass", type=int, help="content tokens of a forward pass (default by size)")
     parser.add_argument("--activation-checkpointing", action="store_true", help="less memory, more time")
-    parser.add_argument("--memory", action="store_true", help="CPU: measure each row's memory in a process of its own")
-    parser.add_argument("--peak", type=float, default=989e12, help="the GPU's FLOP/s for MFU (default: H100, bf16)")
-    parser.add_argument("--json", type=Path, help="where to write the result")
+    parser.add_argument(
+        "--compile", action="store_true", help="torch.compile norms and feed-forward blocks; CUDA alone"
+    )
+    memory = "CPU: measure each row's memory in a process of its own (default: unless --quick)"
+    parser.add_argument("--memory", action=argparse.BooleanOptionalAction, help=memory)
+    parser.add_argument("--profile", action="store_true", help="where a step's time goes: one more step of each row")
+    parser.add_argument("--peak", type=float, help=f"the GPU's FLOP/s for MFU (default {H100:.4g}: H100, bf16)")
+    parser.add_argument("--json", type=Path, help="where to write the result, anew after every round")
+    parser.add_argument("--markdown", type=Path, help="where to write the rows as a Markdown table")
     parser.add_argument("--plot", type=Path, help="where to draw it, a PNG file")
     parser.add_argument("--table", type=Path, nargs="+", help="print earlier results and measure nothing")
     parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
@@ -174,7 +167,7 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     quick = {"targets": [1_000], "rounds": 3, "seconds": 3.0, "history": [], "contexts": []}
     usual = {"targets": [1_000, 4_000, 16_000], "rounds": 5, "seconds": 10.0}
     usual |= {"history": [50, 100, 200, 400, 800], "contexts": [5, 10, 50]}
-    rest = {"warmup": 4 if cuda else 2, "precision": "bf16" if cuda else "fp32"}
+    rest = {"warmup": 4 if cuda else 2, "precision": "bf16" if cuda else "fp32", "memory": not given.quick}
     for name, value in ((quick if given.quick else usual) | rest).items():
         if getattr(given, name) is None:
             setattr(given, name, value)
@@ -186,26 +179,52 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     return given
 
 
+def begun(bench: Bench, given: argparse.Namespace) -> Result:
+    """The content of --json before the first round; ``complete`` says whether a run came to its end."""
+    rounds = {"rounds_done": 0, "complete": False}
+    measured: Result = {
+        "rows": [],
+        "catalogue": bench.catalogue,
+        "compile_seconds": None,
+        "history": [],
+        "contexts": [],
+    }
+    return {"setup": setup_of(bench, given), **rounds, **measured}
+
+
 def run(given: argparse.Namespace) -> Result:
     """Measure, print, and write what is asked for."""
     paradigms = paradigms_of(given)
     bench = bench_of(given, paradigms)
-    results = measure(bench, paradigms, given)
+    content = begun(bench, given)
+
+    def keep(**found: Any) -> None:
+        content.update(found, compile_seconds=compile_seconds() or None)
+        if given.json:
+            write_json(given.json, content)
+
+    if bench.device.type == "cuda" and (warning := peak_warning(given.peak, torch.cuda.get_device_name())):
+        print(warning, file=sys.stderr, flush=True)
+    rows = measure(bench, paradigms, given, lambda rows: keep(rows=rows, rounds_done=len(rows[0]["rates"])))
     if given.memory and bench.device.type == "cpu":
-        add_memory(results, paradigms, given.arguments)
-    content = {
-        "setup": setup_of(bench, given),
-        "rows": results,
-        "catalogue": bench.catalogue,
-        "history": history(bench, paradigms, given.history, min(2, given.rounds)) if given.history else [],
-        "contexts": contexts(bench, paradigms, given),
-    }
-    if given.json:
-        write_json(given.json, content)
+        add_memory(rows, paradigms, given.arguments)
+    if given.profile:
+        add_profiles(bench, paradigms, rows)
+    keep(rows=rows)
+    keep(history=history(bench, paradigms, given.history))
+    keep(contexts=contexts(bench, paradigms, given), complete=True)
+    show([content], given)
     if given.plot:
         draw(given.plot, content, bench.shape)
-    print(table(content))
     return content
+
+
+def show(contents: Sequence[Result], given: argparse.Namespace) -> None:
+    """Print results, and write their rows as Markdown where that is asked for."""
+    print("\n\n".join(map(table, contents)))
+    if given.markdown:
+        with atomic_file(given.markdown) as partial:
+            partial.write_text("\n\n".join(map(markdown, contents)) + "\n")
 
 
 def child(given: argparse.Namespace) -> None:
@@ -222,13 +241,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = parsed(arguments)
     try:
         if given.table:
-            print("\n\n".join(table(read_json(path)) for path in given.table))
+            show([read_json(path) for path in given.table], given)
         elif given.child:
             child(given)
         else:
             run(given)
     except DtiError as error:
         sys.exit(f"ERROR: {error}")
+    except KeyboardInterrupt:
+        print("stopped; --json has the rounds that were finished", file=sys.stderr)
+        sys.exit(130)
 
 
 if __name__ == "__main__":

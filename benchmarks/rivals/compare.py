@@ -1,7 +1,8 @@
 """Our configurations and the rivals on the same targets, as one table: `python -m benchmarks.rivals.compare GRID.yaml`.
 
 It reads what `python -m dti sweep GRID.yaml --results DIR` and `python -m benchmarks.rivals --grid GRID.yaml
---results DIR/rivals` left (and what other grids, `--also`, left beside them), and writes DIR/rivals/table.md and table.csv. Differences are paired: the same draws of
+--results DIR/rivals` left (and what other grids, `--also`, left beside them), and writes DIR/rivals/table.md and
+table.csv. Differences are paired: the same draws of
 users for all, each draw the mean over a model's seeds. Where the scores are not there (they hold interactions and are
 never committed), the numbers are those of the JSON files alone, and there is no difference.
 """

@@ -1,10 +1,12 @@
 """Where a model runs."""
 
 import ctypes
+import os
 
 import torch
 
 from dti.errors import DtiError
+from dti.home import home
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # malloc.h
 
@@ -22,7 +24,16 @@ def device_of(name: str) -> torch.device:
         return torch.device("cpu")
     # Its backward pass gives NaN for masked rows on H100 since torch 2.11 (pytorch issue 196678).
     torch.backends.cuda.enable_cudnn_sdp(False)
+    keep_compiled()
     return torch.device("cuda")
+
+
+def keep_compiled() -> str:
+    """Let torch.compile find in the home folder what it made before; returns the folder.
+
+    Its own place is the machine's temporary folder, which does not last. A folder that the environment names stays.
+    """
+    return os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(home() / "compiled"))
 
 
 def keep_freed_memory() -> bool:

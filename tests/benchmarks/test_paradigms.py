@@ -2,13 +2,12 @@
 
 import math
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 import pytest
 
-from benchmarks import outcome, paradigms
-from benchmarks.workloads import SIZES, content_per_interaction, model_of, one_user, shard_of, synthetic_store
+from benchmarks import outcome, paradigms, rows
+from benchmarks.workloads import content_per_interaction, model_of, one_user, shard_of, synthetic_store
 from dti.attention.masks import content_mask_of, listing_of
 from dti.attention.visibility import Sight, view_of
 from dti.errors import DtiError
@@ -20,7 +19,6 @@ from dti.prompts.unique import build_unique
 from dti.training import flops
 from dti.training.flops import Shape, Work
 
-MICRO = Shape(1, 16, 2, 1, 32)
 N, TEXT = 5, 3
 
 
@@ -105,12 +103,6 @@ def test_one_user_has_as_many_interactions_as_asked_for():
     assert stream_prompts(alone, "train", "all").targets.tolist() == [95]
 
 
-@pytest.fixture
-def micro(monkeypatch):
-    monkeypatch.setitem(SIZES, "tiny", MICRO)
-    monkeypatch.setattr(paradigms, "synthetic_store", partial(synthetic_store, users=12, items=60))
-
-
 def numbers(content):
     """Every number of nested lists and dictionaries."""
     if isinstance(content, dict | list):
@@ -122,7 +114,7 @@ def numbers(content):
 def test_a_run_gives_all_rows_a_table_and_a_plot(micro, tmp_path, capsys):
     target, plot = tmp_path / "result.json", tmp_path / "result.png"
     short = ["--rounds", "1", "--warmup", "1", "--seconds", "0.01", "--history", "8", "16"]
-    short += ["--contexts", "2", "5", "--device", "cpu"]
+    short += ["--contexts", "2", "5", "--device", "cpu", "--no-memory"]
     paradigms.main(["--n", "3", "--targets", "20", "40", *short, "--json", str(target), "--plot", str(plot)])
     printed, content = capsys.readouterr().out, read_json(target)
     found = [(r["name"], r["tuning"], r["k"], r["targets_per_step"]) for r in content["rows"]]
@@ -140,13 +132,18 @@ def test_a_run_gives_all_rows_a_table_and_a_plot(micro, tmp_path, capsys):
     assert all(math.isfinite(x) and x > 0 for x in numbers(content))
     assert [r["ratio"] for r in content["rows"] if r["name"] == "sliding"] == [1, 1]
     assert [r["tokens_per_target"] for r in content["rows"] if r["name"] == "frozen"] == [1, 1]
-    assert [p["targets"] for p in content["history"]] == [3, 3, 11, 11]
+    assert [(p["name"], p["k"], p["targets"]) for p in content["history"]] == [
+        (name, k, count) for count in (3, 11) for name, k in (("sliding", 1), ("window", "all"), ("isolated", "all"))
+    ]
     assert [(p["n"], p["name"]) for p in content["contexts"]] == [
         (n, name) for n in (2, 5) for name in ("sliding", "window", "isolated")
     ]
     bounds = {p["n"]: p["predicted_ratio"] for p in content["contexts"] if p["name"] == "isolated"}
     assert bounds[2] < bounds[5]
     assert content["catalogue"]["tokens"] > 0
+    assert (content["rounds_done"], content["complete"]) == (1, True)
+    assert "--targets 20 40 --rounds 1" in content["setup"]["arguments"]
+    assert content["setup"]["peak"] == 989e12
     assert printed.rstrip().endswith(outcome.table(content))
     assert plot.read_bytes().startswith(b"\x89PNG")
     paradigms.main(["--table", str(target)])
@@ -154,26 +151,34 @@ def test_a_run_gives_all_rows_a_table_and_a_plot(micro, tmp_path, capsys):
 
 
 def test_larger_sizes_train_lora_alone_and_quick_has_four_rows():
-    assert {p.tuning for p in paradigms.usual_rows("1b", [1_000], quick=False)} == {"lora"}
+    assert {p.tuning for p in rows.usual_rows("1b", [1_000], quick=False)} == {"lora"}
     for size, tuning in (("tiny", "full"), ("135m", "lora")):
-        rows = paradigms.usual_rows(size, [1_000], quick=True)
-        assert [(p.name, p.k) for p in rows] == [("sliding", 1), ("window", 50), ("isolated", "all"), ("unique", "all")]
-        assert {p.tuning for p in rows} == {tuning}
+        found = rows.usual_rows(size, [1_000], quick=True)
+        assert [(p.name, p.k) for p in found] == [
+            ("sliding", 1),
+            ("window", 50),
+            ("isolated", "all"),
+            ("unique", "all"),
+        ]
+        assert {p.tuning for p in found} == {tuning}
 
 
 def test_rows_are_chosen_by_name_and_k():
-    rows = paradigms.usual_rows("135m", [1_000], quick=False)
-    chosen = paradigms.chosen_of(rows, ["frozen", "window-50", "sliding"])
+    found = rows.usual_rows("135m", [1_000], quick=False)
+    chosen = rows.chosen_of(found, ["frozen", "window-50", "sliding"])
     assert [(p.name, p.k) for p in chosen] == [("sliding", 1), ("window", 50), ("frozen", "all")]
+    both = rows.usual_rows("tiny", [1_000], quick=False)
+    assert {p.tuning for p in rows.chosen_of(both, ["sliding", "window-50"])} == {"full"}
+    assert {p.tuning for p in rows.chosen_of(both, ["sliding", "frozen"])} == {"lora"}
     with pytest.raises(DtiError, match="no row 'window-51'; there are sliding, sliding-1, window, window-5, "):
-        paradigms.chosen_of(rows, ["sliding", "window-51"])
+        rows.chosen_of(found, ["sliding", "window-51"])
     with pytest.raises(DtiError, match="need the row sliding"):
-        paradigms.chosen_of(rows, ["frozen"])
+        rows.chosen_of(found, ["frozen"])
 
 
 def test_only_rows_whose_rate_does_not_depend_on_the_step_are_cut():
-    rows = paradigms.usual_rows("tiny", [1_000], quick=False)
-    pieces = {(p.name, p.k): p.piece(20.0, 2.0) for p in rows}
+    found = rows.usual_rows("tiny", [1_000], quick=False)
+    pieces = {(p.name, p.k): p.piece(20.0, 2.0) for p in found}
     assert pieces["sliding", 1] == 40
     assert pieces["window", 50] == 400
     assert {pieces["window", "all"], pieces["isolated", "all"], pieces["unique", "all"]} == {1_000}

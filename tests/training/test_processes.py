@@ -11,8 +11,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from safetensors.torch import load_file
 from torch import distributed
 from transformers import LlamaConfig, LlamaForCausalLM
@@ -29,6 +27,9 @@ from dti.training.ranks import Ranks
 from dti.training.run import key_of
 from dti.training.share import batch_of, deal
 from dti.training.trainer import Trainer
+
+hypothesis = pytest.importorskip("hypothesis")  # a bare GPU machine has the core alone
+given, settings, st = hypothesis.given, hypothesis.settings, hypothesis.strategies
 
 DRY = {"layers": 2, "width": 16, "heads": 2, "dropout": 0.0, "vocabulary": 300}
 """No dropout: with it, each process draws its own."""

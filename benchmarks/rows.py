@@ -1,0 +1,51 @@
+"""Which rows a run of the benchmark has, by the model's size and the step sizes asked for."""
+
+from collections.abc import Iterator, Sequence
+
+from benchmarks.measure import Paradigm
+from dti.errors import DtiError
+from dti.prompts.store import Targets
+from dti.training.flops import Tuning
+
+KS: tuple[Targets, ...] = (1, 5, 10, 50, 200, "all")
+
+
+def rows_of(tuning: Tuning, targets: Sequence[int]) -> Iterator[Paradigm]:
+    """Every row of one tuning."""
+    first = targets[0]
+    yield Paradigm("sliding", 1, first, tuning, "window", "rope", "all")
+    for k in KS[1:]:
+        yield Paradigm("window", k, first, tuning, "window", "alibi", "all")
+    yield Paradigm("isolated", "all", first, tuning, "isolated", "local", "label")
+    for step in targets:
+        yield Paradigm("unique", "all", step, tuning, "isolated", "local", "label", "unique")
+    for step in targets if tuning == "lora" else ():
+        yield Paradigm("frozen", "all", step, tuning, "isolated", "local", "label", "unique", "frozen")
+
+
+def chosen_of(paradigms: Sequence[Paradigm], wanted: Sequence[str]) -> list[Paradigm]:
+    """The rows whose name, or name and k, is wanted; baselines of a tuning that has no other of them are left out.
+
+    Raises:
+        DtiError: no row has such a name, or the baseline is not among them.
+    """
+    if "sliding" not in wanted:
+        raise DtiError("--rows: ratios need the row sliding")
+    names = [{p.name, f"{p.name}-{p.k}"} for p in paradigms]
+    if unknown := set(wanted).difference(*names):
+        known = ", ".join(dict.fromkeys(name for pair in names for name in sorted(pair)))
+        raise DtiError(f"--rows: no row {min(unknown)!r}; there are {known}")
+    chosen = [p for p, pair in zip(paradigms, names, strict=True) if pair & set(wanted)]
+    compared = {p.tuning for p in chosen if p.name != "sliding"} or {chosen[0].tuning}
+    return [p for p in chosen if p.tuning in compared]
+
+
+def usual_rows(size: str, targets: Sequence[int], quick: bool) -> list[Paradigm]:
+    """All with LoRA, or, for tiny, full training and the two that show what frozen content gains."""
+    if size != "tiny":
+        rows = list(rows_of("lora", targets))
+    else:
+        rows = [*rows_of("full", targets), *(p for p in rows_of("lora", targets) if p.name in ("sliding", "frozen"))]
+    if not quick:
+        return rows
+    return [p for p in rows if p.tuning == rows[0].tuning and (p.k in (1, 50) or p.name in ("isolated", "unique"))]
