@@ -111,6 +111,17 @@ def make_store(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Store]
     return make
 
 
+@pytest.fixture
+def flex_on_cpu(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Torch's dense form of FlexAttention on the CPU: it has a backward pass, which the public function refuses.
+
+    It knows masks and scores, not blocks; those are compared with ``create_block_mask``.
+    """
+    if "gpu" not in request.keywords:
+        monkeypatch.setattr("torch.nn.attention.flex_attention._validate_device", lambda *_: None)
+        monkeypatch.setattr("torch.nn.attention.flex_attention._FLEX_ATTENTION_DISABLE_COMPILE_DEBUG", True)
+
+
 def merge(target, changes):
     for key, value in changes.items():
         if isinstance(value, dict):

@@ -70,13 +70,14 @@ def test_a_missing_key_is_named():
         parse_params(content)
 
 
-def test_a_profile_with_rope_probes_needs_sliding_windows():
+@pytest.mark.parametrize("prefix", [{"profile": True}, {"instruction": "Will the user click?"}])
+def test_a_prefix_with_rope_probes_needs_sliding_windows(prefix):
     content = changed("attention.probe_position", "rope")
-    content["pack"]["profile"] = True
+    content["pack"] |= prefix
     with pytest.raises(DtiError, match="needs pack.k 1"):
         parse_params(content)
     content["pack"]["k"] = 1
-    assert parse_params(content).pack.profile
+    assert parse_params(content).pack.k == 1
 
 
 def test_items_have_tokens_of_their_own_in_a_vocabulary_of_our_own_alone():

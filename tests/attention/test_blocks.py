@@ -3,10 +3,15 @@
 import pytest
 import torch
 
+from dti.attention import probes
 from dti.attention.blocks import Blocks
 from dti.attention.forgetting import Forgetting
+from dti.attention.probes import _rows
 from dti.attention.reference import Reference, slopes_of
 from dti.attention.visibility import Sight, view_of
+from dti.prompts.build import build_row
+from dti.prompts.packing import stream_prompts
+from dti.prompts.unique import build_unique
 
 SHAPES = [
     {"prompts": 1, "n": 1, "targets": 1, "longest": 1},
@@ -44,6 +49,31 @@ def test_forgetting_blocks_equal_the_reference(random_row, attend, shape, streng
     found, gradients = attend(Blocks, view, forgets=True)
     torch.testing.assert_close(found, expected, atol=2e-6, rtol=2e-6)
     torch.testing.assert_close(gradients, expected_gradients, atol=2e-6, rtol=2e-6)
+
+
+@pytest.mark.parametrize("context", ["all", "label"])
+@pytest.mark.parametrize("build", [build_row, build_unique])
+def test_probes_have_no_copy_of_their_contexts(make_store, attend, monkeypatch, build, context):
+    """What is gathered for all of a block's probes is about that which one of them reads and the others read besides.
+
+    A copy for each probe would be n + 1 contexts a probe, ten times as much.
+    """
+    gathered = []
+
+    def spy(x, places):
+        gathered.append(places.numel())
+        return _rows(x, places)
+
+    monkeypatch.setattr(probes, "_rows", spy)
+    history = [(i % 7, i % 2) for i in range(100)]
+    store = make_store([history], ["red", "blue lamp", "old chair", "two", "big bed", "lamp", "tall"], n=20, k="all")
+    row = build(store, stream_prompts(store, "train", "all"))
+    view = view_of(row, Sight("isolated", "local", context, 20))
+    attend(Blocks, view)
+    read = sum(int((s.high_K - s.low_K).sum()) for s in view.segments)
+    own = int(row.text_M.sum()) if context == "label" else 0
+    keys_and_values = 2
+    assert 0 < sum(gathered) < keys_and_values * ((read - own) / 5 + own)
 
 
 def test_alpha_by_distance():

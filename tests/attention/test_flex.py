@@ -25,15 +25,7 @@ SHAPES = [
 TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-4, torch.bfloat16: 5e-2}
 
 
-@pytest.fixture(autouse=True)
-def plain(monkeypatch):
-    """Torch's dense form of FlexAttention on the CPU: it has a backward pass, which the public function refuses.
-
-    It knows masks and scores, not blocks; those are compared with ``create_block_mask``.
-    """
-    if not torch.cuda.is_available():
-        monkeypatch.setattr(library, "_validate_device", lambda *_: None)
-        monkeypatch.setattr(library, "_FLEX_ATTENTION_DISABLE_COMPILE_DEBUG", True)
+pytestmark = pytest.mark.usefixtures("flex_on_cpu")
 
 
 def check(attend, view, device="cpu", dtype=torch.float64, forgets=False):

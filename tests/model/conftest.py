@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from dti.attention.visibility import Sight
@@ -46,7 +47,24 @@ def backbone():
 
 
 @pytest.fixture
-def ctr_model():
+def adapted():
+    """``adapted(store, family="llama", layers=3)``: a random model with a LoRA adapter that does something."""
+
+    def make(store, family="llama", layers=3):
+        config = LoraConfig(r=4, target_modules="all-linear", trainable_token_indices=[store.meta.tokens.sum])
+        model = get_peft_model(random_backbone(family, layers), config)
+        generator = torch.Generator().manual_seed(2)
+        with torch.no_grad():
+            for name, p in model.named_parameters():
+                if "lora_B" in name:
+                    p.copy_(torch.randn(p.shape, generator=generator) * 0.3)
+        return model
+
+    return make
+
+
+@pytest.fixture
+def ctr_model(flex_on_cpu):
     """``ctr_model(family="llama", layers=2, backend="blocks", tokens=..., extra={}, **sight) -> CtrModel``."""
 
     def make(family="llama", layers=2, backend="blocks", tokens=TOKENS, extra=None, **sight):
@@ -56,12 +74,20 @@ def ctr_model():
     return make
 
 
+def some_store(make_store, lengths, **pack):
+    rng = np.random.default_rng(4)
+    texts = [" ".join(rng.choice(["red", "blue", "lamp", "chair", "old"], rng.integers(1, 6))) for _ in range(12)]
+    histories = [[(int(rng.integers(12)), int(rng.integers(2))) for _ in range(length)] for length in lengths]
+    return make_store(histories, texts, n=3, k=5, **pack)
+
+
 @pytest.fixture
 def store(make_store):
     """Five users with histories of 1 to 60 interactions over twelve items."""
-    rng = np.random.default_rng(4)
-    texts = [" ".join(rng.choice(["red", "blue", "lamp", "chair", "old"], rng.integers(1, 6))) for _ in range(12)]
-    histories = [
-        [(int(rng.integers(12)), int(rng.integers(2))) for _ in range(length)] for length in (1, 3, 12, 40, 60)
-    ]
-    return make_store(histories, texts, n=3, k=5)
+    return some_store(make_store, (1, 3, 12, 40, 60))
+
+
+@pytest.fixture
+def store_for(make_store, store):
+    """``store_for(backend)``: the store, or a small one for flex, which is dense on the CPU."""
+    return lambda backend: some_store(make_store, (1, 8, 14)) if backend == "flex" else store

@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from peft import LoraConfig, get_peft_model
 
+from dti.attention.families import FAMILIES
 from dti.attention.visibility import Sight
 from dti.model import catalogue
 from dti.model.ctr import CtrModel
@@ -17,30 +17,39 @@ from dti.model.scoring import logits_of
 from dti.prompts.build import build_row
 from dti.prompts.packing import recut, stream_prompts
 from dti.prompts.unique import build_unique
+from tests.model.outcome import BACKENDS, check_same, outcome
 
 
-@pytest.fixture(params=[None, ["young man", "old", "young man"]], ids=["plain", "profile"])
+@pytest.fixture(params=["plain", "profile, ratings"])
 def store(make_store, request):
+    """Three users; perhaps with profiles and five label tokens."""
     rng = np.random.default_rng(4)
     texts = [" ".join(rng.choice(["red", "blue", "lamp", "chair"], rng.integers(1, 5))) for _ in range(8)]
-    histories = [[(int(rng.integers(8)), int(rng.integers(2))) for _ in range(length)] for length in (3, 12, 25)]
-    return make_store(histories, texts, n=3, k=5, profiles=request.param)
+    stars = [rng.integers(1, 6, length).tolist() for length in (3, 12, 25)]
+    histories = [[(int(rng.integers(8)), int(s > 3)) for s in user] for user in stars]
+    rated = {"profiles": ["young man", "old", "young man"], "ratings": stars, "context_labels": "rating"}
+    return make_store(histories, texts, n=3, k=5, **(rated if request.param != "plain" else {}))
 
 
-def lora_model(backbone, store, context="label", position="local", content="frozen", backend="blocks"):
-    """A LoRA model whose adapter does something."""
-    config = LoraConfig(r=4, target_modules="all-linear", trainable_token_indices=[store.meta.tokens.sum])
-    wrapped = get_peft_model(backbone("llama", layers=3), config)
-    with torch.no_grad():
-        generator = torch.Generator().manual_seed(2)
-        for name, p in wrapped.named_parameters():
-            if "lora_B" in name:
-                p.copy_(torch.randn(p.shape, generator=generator) * 0.3)
-    sight = Sight("isolated", position, context, 3, content=content)
-    return CtrModel(wrapped, store.meta.tokens, sight, backend, "unique" if content == "frozen" else "stream").eval()
+@pytest.fixture
+def lora_model(adapted, flex_on_cpu):
+    """``lora_model(store, family="llama", backend="blocks", **sight)``: its adapter and its slopes do something."""
+
+    def make(store, family="llama", backend="blocks", **sight):
+        reading = {"probe_position": "local", "context": "label", "content": "frozen"} | sight
+        layout = "unique" if reading["content"] == "frozen" else "stream"
+        made = adapted(store, family)
+        model = CtrModel(made, store.meta.tokens, Sight("isolated", n=3, **reading), backend, layout).eval()
+        if model.slopes is not None:
+            with torch.no_grad():
+                for slopes in model.slopes:
+                    slopes.mul_(torch.tensor([1.0, -0.5, 3.0, 0.2]))
+        return model
+
+    return make
 
 
-def two_passes(model, row):
+def give_two_passes(model, row):
     """The definition: content by the base model alone, then the probes by the adapted one, on the same row."""
     with model.backbone.disable_adapter():
         content = model.content_states(replace(row, target_K=row.target_K[:0], answer_K=row.answer_K[:0]))
@@ -56,7 +65,6 @@ def two_passes(model, row):
             return content[number]
 
     model.states = Given()
-    return model(row)
 
 
 @pytest.fixture(autouse=True)
@@ -64,32 +72,34 @@ def own_home(tmp_path, monkeypatch):
     monkeypatch.setenv("DTI_HOME", str(tmp_path))
 
 
+def check_states(model, store):
+    """States on disk, for prompts of any k, give the logits and gradients of two passes over serving prompts."""
+    prompts = stream_prompts(store, "train", "all")
+    served = recut(store, prompts, 1)
+    row = replace(build_row(store, served), place_S=build_unique(store, served).place_S)
+    give_two_passes(model, row)
+    expected = outcome(model, row)
+    catalogue.give_states(model, store, 40, "fp32")
+    for k in (1, 5, "all"):
+        check_same(outcome(model, build_unique(store, recut(store, prompts, k))), expected)
+
+
 @pytest.mark.parametrize(("position", "context"), [("local", "label"), ("local", "all"), ("alibi", "label")])
-@pytest.mark.parametrize("backend", ["reference", "blocks"])
-def test_states_on_disk_equal_two_passes_gradients_too(backbone, store, backend, position, context):
-    model = lora_model(backbone, store, context, position, backend=backend)
-    prompts = recut(store, stream_prompts(store, "train", "all"), 5)
-    stream = replace(build_row(store, prompts), place_S=build_unique(store, prompts).place_S)
-    results = []
-    for run in ("definition", "disk"):
-        model.zero_grad(set_to_none=True)
-        if run == "definition":
-            out = two_passes(model, stream)
-        else:
-            catalogue.give_states(model, store, 40, "fp32")
-            out = model(build_unique(store, prompts))
-        (out * torch.linspace(-1, 1, out.numel())).sum().backward()
-        results.append((out, {n: p.grad for n, p in model.named_parameters() if p.grad is not None}))
-    (expected, wanted), (found, given) = results
-    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
-    assert given.keys() == wanted.keys()
-    for name, gradient in given.items():
-        torch.testing.assert_close(gradient, wanted[name], atol=1e-5, rtol=1e-4, msg=name)
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_states_on_disk_equal_two_passes_gradients_too(lora_model, store, backend, position, context):
+    check_states(lora_model(store, backend=backend, probe_position=position, context=context), store)
 
 
-def test_the_adapter_acts_on_probes_alone(backbone, store):
+@pytest.mark.parametrize("store", ["profile, ratings"], indirect=True)
+@pytest.mark.parametrize("slopes", ["fixed", "learned"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_states_on_disk_equal_two_passes_in_every_family(lora_model, store, family, slopes):
+    check_states(lora_model(store, family, slopes=slopes), store)
+
+
+def test_the_adapter_acts_on_probes_alone(lora_model, store):
     """Without an adapter frozen and trained content are one; with it they are not."""
-    frozen, trained = lora_model(backbone, store), lora_model(backbone, store, content="trained")
+    frozen, trained = lora_model(store), lora_model(store, content="trained")
     catalogue.give_states(frozen, store, 40, "fp32")
     prompts = stream_prompts(store, "train", "all")
 
@@ -103,16 +113,16 @@ def test_the_adapter_acts_on_probes_alone(backbone, store):
 
 
 @pytest.mark.parametrize("k", [1, 5, "all"])
-def test_frozen_logits_do_not_depend_on_k_or_on_passes(backbone, store, k):
-    model = lora_model(backbone, store)
+def test_frozen_logits_do_not_depend_on_k_or_on_passes(lora_model, store, k):
+    model = lora_model(store)
     catalogue.give_states(model, store, 40, "fp32")
     expected = logits_of(model, store, stream_prompts(store, "train", 1), 10_000, "test")
     found = logits_of(model, store, stream_prompts(store, "train", k), 30, "test")
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
-def test_states_are_kept_and_made_anew_for_another_base(backbone, store, monkeypatch, capsys):
-    model = lora_model(backbone, store)
+def test_states_are_kept_and_made_anew_for_another_base(lora_model, store, monkeypatch, capsys):
+    model = lora_model(store)
     catalogue.give_states(model, store, 40, "fp32")
     tokens = store.catalogue.size
     assert f"catalogue: {tokens:,} tokens" in capsys.readouterr().out
@@ -120,9 +130,9 @@ def test_states_are_kept_and_made_anew_for_another_base(backbone, store, monkeyp
     computed = []
     monkeypatch.setattr(catalogue, "compute", lambda *args: computed.append(1))
     monkeypatch.setattr(catalogue, "write_states", lambda *args: None)
-    catalogue.give_states(lora_model(backbone, store), store, 40, "fp32")
+    catalogue.give_states(lora_model(store), store, 40, "fp32")
     assert computed == []
-    other = lora_model(backbone, store)
+    other = lora_model(store)
     with torch.no_grad():
         other.stock.get_decoder().layers[0].self_attn.v_proj.base_layer.weight.mul_(1.01)
     with pytest.raises(OSError, match="No such file"):
@@ -130,13 +140,13 @@ def test_states_are_kept_and_made_anew_for_another_base(backbone, store, monkeyp
     assert computed == [1]
 
 
-def test_frozen_content_needs_its_states(backbone, store):
+def test_frozen_content_needs_its_states(lora_model, store):
     with pytest.raises(ValueError, match="needs the catalogue's states"):
-        lora_model(backbone, store)(build_unique(store, stream_prompts(store, "train", "all")))
+        lora_model(store)(build_unique(store, stream_prompts(store, "train", "all")))
 
 
-def test_half_precision_states_take_half_the_space(backbone, store):
-    model = lora_model(backbone, store)
+def test_half_precision_states_take_half_the_space(lora_model, store):
+    model = lora_model(store)
     catalogue.give_states(model, store, 40, "bf16")
     assert model.states.shape.dtype == "bfloat16"
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
@@ -155,17 +165,17 @@ def test_the_last_used_catalogues_are_kept(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["0", "1", "2"]
 
 
-def test_other_settings_of_the_same_weights_are_another_base(backbone, store):
+def test_other_settings_of_the_same_weights_are_another_base(lora_model, store):
     keys = []
     for change in ({}, {"rms_norm_eps": 1e-3}):
-        model = lora_model(backbone, store)
+        model = lora_model(store)
         model.stock.config.update(change)
         keys.append(catalogue.key_of(model, store.catalogue, "fp32"))
     assert keys[0] != keys[1]
 
 
-def test_a_catalogue_with_a_file_missing_is_made_again(backbone, store, tmp_path):
-    model = lora_model(backbone, store)
+def test_a_catalogue_with_a_file_missing_is_made_again(lora_model, store, tmp_path):
+    model = lora_model(store)
     catalogue.give_states(model, store, 40, "fp32")
     expected = model.states.keys.clone()
     (file,) = tmp_path.glob("catalogues/*/keys.bin")
@@ -174,15 +184,15 @@ def test_a_catalogue_with_a_file_missing_is_made_again(backbone, store, tmp_path
     assert torch.equal(model.states.keys, expected)
 
 
-def test_half_precision_states_serve_a_pass_without_autocast(backbone, store):
+def test_half_precision_states_serve_a_pass_without_autocast(lora_model, store):
     """Training in bf16 validates in float32."""
-    model = lora_model(backbone, store)
+    model = lora_model(store)
     catalogue.give_states(model, store, 40, "bf16")
     assert np.isfinite(logits_of(model, store, stream_prompts(store, "train", "all"), 10_000, "test")).all()
 
 
-def test_a_second_process_waits_for_the_first_to_make_the_states(backbone, store, monkeypatch, capsys):
-    models = [lora_model(backbone, store) for _ in range(2)]
+def test_a_second_process_waits_for_the_first_to_make_the_states(lora_model, store, monkeypatch, capsys):
+    models = [lora_model(store) for _ in range(2)]
     computing, computed = threading.Event(), []
     compute = catalogue.compute
 

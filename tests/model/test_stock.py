@@ -10,8 +10,9 @@ from dti.attention.masks import mask_of
 from dti.attention.plugin import attach
 from dti.attention.visibility import view_of
 from dti.errors import DtiError
+from dti.model.scoring import logits_of
 from dti.prompts.build import build_row
-from dti.prompts.packing import stream_prompts
+from dti.prompts.packing import serving_prompts, stream_prompts
 
 
 def check_against_stock(store, model, stock):
@@ -45,6 +46,25 @@ SIGHT = {"policy": "window", "probe_position": "rope", "context": "all", "n": 3}
 @pytest.mark.parametrize("backend", ["reference", "blocks"])
 def test_rope_probes_equal_stock_attention_with_a_dense_mask(store, backbone, ctr_model, family, backend):
     check_against_stock(store, ctr_model(family, backend=backend, **SIGHT), backbone(family))
+
+
+def test_rope_counts_places_from_the_first_token_of_a_prefix(make_store, backbone, ctr_model):
+    """A prompt of one target, its probe as last token, is what the stock model reads; only the probe reads a prefix."""
+    history = [(i % 4, i % 2) for i in range(9)]
+    store = make_store([history] * 2, ["red lamp", "chair", "old", "blue"], n=3, k=1, profiles=["young man", "old"])
+    model, stock = ctr_model(**SIGHT), backbone().eval()
+    stock.set_attn_implementation("eager")
+    prompts = serving_prompts(store, "train")
+    for place, found in enumerate(logits_of(model, store, prompts, 10_000, "test")):
+        row = build_row(store, prompts.take(slice(place, place + 1)))
+        tokens = torch.tensor([*row.tokens_S, model.tokens.sum])[None]
+        mask = torch.ones(tokens.numel(), tokens.numel()).tril().bool()
+        prefix = int(row.prefix_stop_P[0])
+        assert prefix > 0
+        mask[prefix:-1, :prefix] = False
+        with torch.no_grad():
+            logits = stock(tokens, attention_mask=(~mask * -1e30)[None, None], use_cache=False).logits[0, -1]
+        assert abs(float(logits[model.tokens.yes] - logits[model.tokens.no]) - found) < 1e-5
 
 
 def test_one_key_head_has_one_norm(store, backbone, ctr_model):

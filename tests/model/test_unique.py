@@ -14,18 +14,26 @@ from dti.model.scoring import logits_of
 from dti.prompts.build import build_row
 from dti.prompts.packing import recut, serving_prompts, stream_prompts
 from dti.prompts.unique import build_unique
+from tests.model.outcome import BACKENDS, POSITIONS, check_same, outcome
 
 KINDS = [(position, context) for position in ("alibi", "local") for context in ("all", "label")]
 
 
-@pytest.fixture(params=[None, ["young man", "old", "", "young man", "old"]], ids=["plain", "profile"])
+@pytest.fixture(params=["plain", "profile, ratings"])
 def store(make_store, request):
-    """Five users with histories of 1 to 60 interactions over twelve items that repeat."""
+    """Five users with histories of 1 to 60 interactions over seven items that repeat, perhaps with profiles and five
+    label tokens."""
     rng = np.random.default_rng(4)
-    texts = [" ".join(rng.choice(["red", "blue", "lamp", "chair", "old"], rng.integers(1, 6))) for _ in range(12)]
-    lengths = (1, 3, 12, 40, 60)
-    histories = [[(int(rng.integers(12)), int(rng.integers(2))) for _ in range(length)] for length in lengths]
-    return make_store(histories, texts, n=3, k=5, profiles=request.param)
+    texts = [" ".join(rng.choice(["red", "blue", "lamp", "chair", "old"], rng.integers(1, 6))) for _ in range(7)]
+    stars = [rng.integers(1, 6, length).tolist() for length in (1, 3, 12, 40, 60)]
+    histories = [[(int(rng.integers(7)), int(s > 3)) for s in user] for user in stars]
+    rated = {"profiles": ["young man", "old", "", "young man", "old"], "ratings": stars, "context_labels": "rating"}
+    return make_store(histories, texts, n=3, k=5, **(rated if request.param != "plain" else {}))
+
+
+def test_an_item_has_as_many_labels_behind_it_as_there_are_label_tokens(store):
+    row = build_unique(store, stream_prompts(store, "train", "all"))
+    assert (row.stop_E - row.text_stop_E).max() == (5 if store.meta.tokens.ratings else 2)
 
 
 def served(model, store):
@@ -43,29 +51,18 @@ def test_unique_logits_equal_those_of_serving_prompts(ctr_model, store, backend,
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
-def gradients(model, row):
-    model.zero_grad(set_to_none=True)
-    out = model(row)
-    (out * torch.linspace(-1, 1, out.numel())).sum().backward()
-    return out, {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
-
-
 @pytest.mark.parametrize(("position", "context"), KINDS)
 @pytest.mark.parametrize("backend", ["reference", "blocks"])
 def test_unique_gradients_equal_those_of_streams_and_of_serving_prompts(ctr_model, store, backend, position, context):
     model = ctr_model(layers=3, backend=backend, probe_position=position, context=context).double()
     prompts = stream_prompts(store, "train", "all")
-    expected, wanted = gradients(model, build_row(store, recut(store, prompts, 1)))
+    serving = outcome(model, build_row(store, recut(store, prompts, 1)))
     for row in (
         build_row(store, prompts),
         build_unique(store, prompts),
         *(build_unique(store, recut(store, prompts, k)) for k in (1, 5, 50)),
     ):
-        found, given = gradients(model, row)
-        torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
-        assert given.keys() == wanted.keys()
-        for name, gradient in given.items():
-            torch.testing.assert_close(gradient, wanted[name], atol=1e-6, rtol=1e-4, msg=name)
+        check_same(outcome(model, row), serving, gradients=1e-6)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -73,14 +70,24 @@ def test_unique_gradients_equal_those_of_streams_and_of_serving_prompts(ctr_mode
 def test_every_family_reads_and_trains_unique_rows_as_prompts(ctr_model, store, backend, family):
     model = ctr_model(family, layers=2, backend=backend)
     prompts = stream_prompts(store, "train", "all")
-    expected, wanted = gradients(model, build_row(store, recut(store, prompts, 1)))
+    serving = outcome(model, build_row(store, recut(store, prompts, 1)))
     for k in (1, 5, 50, "all"):
-        found, given = gradients(model, build_unique(store, recut(store, prompts, k)))
-        torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
-        assert given.keys() == wanted.keys()
-        for name, gradient in given.items():
-            scale = float(wanted[name].abs().max())
-            torch.testing.assert_close(gradient, wanted[name], atol=1e-4 * scale, rtol=0, msg=name)
+        check_same(outcome(model, build_unique(store, recut(store, prompts, k))), serving)
+
+
+@pytest.mark.parametrize("store", ["plain"], indirect=True)
+@pytest.mark.parametrize(
+    ("family", "position", "context"), [*(("llama", *kind) for kind in KINDS), ("olmo2", "local", "label")]
+)
+def test_unique_rows_equal_serving_prompts_on_flex(ctr_model, store_for, family, position, context):
+    small = store_for("flex")
+    prompts = stream_prompts(small, "train", "all")
+    blocks, model = (
+        ctr_model(family, probe_position=position, context=context, backend=name) for name in ("blocks", "flex")
+    )
+    serving = outcome(blocks, build_row(small, recut(small, prompts, 1)))
+    for k in (1, 5, "all"):
+        check_same(outcome(model, build_unique(small, recut(small, prompts, k))), serving)
 
 
 def test_an_item_with_two_labels_keeps_them_blind_to_each_other(make_store):
@@ -104,29 +111,48 @@ def test_an_item_with_two_labels_keeps_them_blind_to_each_other(make_store):
     assert view.position_S.tolist() == [-1, 0, 0, -1, 0]
 
 
-@pytest.mark.parametrize("backend", ["reference", "blocks"])
+def readable(row, probe, n):
+    """Places of a probe's prefix, of the n interactions before its target, and of the target's text."""
+    target = row.target_K[probe]
+    prompt = row.prompt_M[target]
+    places = set(range(row.prefix_start_P[prompt], row.prefix_stop_P[prompt]))
+    for m in range(max(row.first_P[prompt], target - n), target + 1):
+        places |= {*range(row.start_M[m], row.start_M[m] + row.text_M[m]), *([row.label_M[m]] if m < target else [])}
+    return places
+
+
+def check_blind(model, store, build, probes):
+    """Bitwise, as the shapes stay: the own label, an interaction older than n, anything later leave a logit alone."""
+    row = build(store, stream_prompts(store, "train", "all"))
+    tokens = model.tokens
+    with torch.no_grad():
+        before = model(row)
+        for probe in probes:
+            others = sorted(set(range(row.tokens_S.size)) - readable(row, probe, model.sight.n))
+            assert others
+            changed = row.tokens_S.copy()
+            changed[others] = np.where(changed[others] == tokens.yes, tokens.no, (changed[others] + 7) % 200 + 50)
+            after = model(replace(row, tokens_S=changed))
+            assert after[probe] == before[probe]
+            assert not torch.equal(after, before)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("context", ["all", "label"])
-def test_what_a_target_may_not_read_leaves_its_logit_as_it_is(ctr_model, store, context, backend):
-    """Bitwise, as the shapes stay: the own label, an interaction older than n, anything later."""
-    for layout, build in (("stream", build_row), ("unique", build_unique)):
-        model = ctr_model(layers=3, context=context, backend=backend)
-        row = build(store, stream_prompts(store, "train", "all"))
-        tokens = model.tokens
-        with torch.no_grad():
-            before = model(row)
-            for probe in (5, 9, 30, 60):
-                read = view_of(row, model.sight)
-                mine = set()
-                for s in read.segments:
-                    mine |= set(s.keys_N[s.low_K[probe] : s.high_K[probe]].tolist())
-                texts = {t for y in mine for t in range(int(read.start_S[y]), int(read.stop_S[y]))}
-                others = sorted(set(range(row.tokens_S.size)) - mine - texts)
-                assert others
-                changed = row.tokens_S.copy()
-                changed[others] = np.where(changed[others] == tokens.yes, tokens.no, (changed[others] + 7) % 200 + 50)
-                after = model(replace(row, tokens_S=changed))
-                assert after[probe] == before[probe], layout
-                assert not torch.equal(after, before)
+@pytest.mark.parametrize("build", [build_row, build_unique])
+def test_what_a_target_may_not_read_leaves_its_logit_as_it_is(ctr_model, store, build, context, backend):
+    check_blind(ctr_model(layers=3, context=context, backend=backend), store, build, (5, 9, 30, 60))
+
+
+@pytest.mark.parametrize("store", ["plain"], indirect=True)
+@pytest.mark.parametrize(
+    ("build", "position"), [*((build_row, p) for p in POSITIONS), *((build_unique, p) for p in ("alibi", "local"))]
+)
+@pytest.mark.parametrize(
+    ("family", "backend"), [*((family, "blocks") for family in FAMILIES), ("llama", "reference"), ("llama", "flex")]
+)
+def test_it_leaves_the_logit_in_every_family_and_position(ctr_model, store, build, position, family, backend):
+    check_blind(ctr_model(family, probe_position=position, backend=backend), store, build, (9, 60))
 
 
 @pytest.mark.parametrize("sight", [{"policy": "window", "context": "all"}, {"probe_position": "rope"}])
@@ -150,15 +176,12 @@ def test_learned_slopes_begin_as_alibis_and_get_the_references_gradients(ctr_mod
         with torch.no_grad():
             for slopes in model.slopes:
                 slopes.mul_(torch.tensor([1.0, -0.5, 3.0, 0.2]))
-        results.append(gradients(model, build(store, prompts)))
-    (expected, wanted), *others = results
-    assert (expected - start).abs().max() > 1e-3
-    assert {"slopes.0", "slopes.1"} < wanted.keys()
-    for found, given in others:
-        torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
-        assert given.keys() == wanted.keys()
-        for name, gradient in given.items():
-            torch.testing.assert_close(gradient, wanted[name], atol=1e-6, rtol=1e-4, msg=name)
+        results.append(outcome(model, build(store, prompts)))
+    expected, *others = results
+    assert (expected[0] - start).abs().max() > 1e-3
+    assert {"slopes.0", "slopes.1"} < expected[1].keys()
+    for found in others:
+        check_same(found, expected, gradients=1e-6)
 
 
 def test_learned_slopes_do_not_run_on_flex(ctr_model):

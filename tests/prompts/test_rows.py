@@ -1,18 +1,22 @@
 """Rows, prompts and tokens against a packer written with plain lists."""
 
-from dataclasses import fields
+from dataclasses import asdict, fields
 from itertools import pairwise
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dti.prompts.batching import shortened
 from dti.prompts.build import build_row, content_tokens
-from dti.prompts.packing import Prompts, recut, serving_prompts, stream_prompts
+from dti.prompts.pack import pack
+from dti.prompts.packing import Prompts, recut, serving_prompts, stream_prompts, training_prompts
 from dti.prompts.row import Row
 from dti.prompts.store import SPLITS, Meta, Shard, Store, TokenIds
+from dti.prompts.unique import build_unique
 
 NO, YES = 1, 2
 IDS = TokenIds(no=NO, yes=YES, sum=3, pad=0, empty=4)
@@ -225,3 +229,26 @@ def test_profiles_stand_before_each_prompt(make_store, profiles):
     lengths = row.prefix_stop_P - row.prefix_start_P
     assert (lengths > 0).all() if profiles else (lengths == 0).all()
     assert len(lengths) == 3
+
+
+@pytest.mark.parametrize("build", [build_row, build_unique])
+def test_times_order_interactions_and_are_no_input(interim, params_for, tmp_path, build):
+    """Other times in the same order: seconds or years apart, or all the same."""
+    histories = [[(i % 3, i % 2) for i in range(length)] for length in (1, 4, 9)]
+    splits = [(["train"] * 5 + ["valid", "test", "test", "test"])[-len(history) :] for history in histories]
+    source = interim(tmp_path / "interim", histories, [{"title": t} for t in ("red", "old lamp", None)], splits)
+    table = pq.read_table(source / "interactions.parquet")
+    order = table["order"].to_numpy().astype(np.int64)
+    found = []
+    for number, times in enumerate((order, 10_000_000 * order**2, 0 * order)):
+        column = pa.array(times + 5, table["timestamp"].type)
+        changed = table.set_column(table.column_names.index("timestamp"), "timestamp", column)
+        pq.write_table(changed, source / "interactions.parquet")
+        pack(params_for(n=2, k=2), source, tmp_path / str(number))
+        store = Store.open(tmp_path / str(number))
+        assert store.shards[0].timestamp.tolist() == column.to_pylist()
+        prompts = [stream_prompts(store, "train", 2), serving_prompts(store, "test"), training_prompts(store)]
+        rows = [asdict(build(store, part)) for part in prompts]
+        found.append([asdict(part) for part in prompts] + rows)
+    for other in found[1:]:
+        np.testing.assert_equal(other, found[0])

@@ -4,6 +4,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from transformers import LlamaConfig, LlamaForCausalLM
+from transformers.models.llama.modeling_llama import LlamaMLP
 
 from dti.errors import DtiError
 from dti.model.adapter import load
@@ -84,6 +85,24 @@ def test_bf16_trains_and_keeps_logits_and_loss_in_float32(project, monkeypatch):
     run.train_here(monkeypatch)
     assert seen == {torch.float32}
     assert run.report()["valid_auc"] is not None
+
+
+def test_activation_checkpointing_trains_the_same_weights_with_each_layer_computed_twice(project, monkeypatch):
+    calls, weights = [0, 0], []
+    forward = LlamaMLP.forward
+    for again in (False, True):
+
+        def count(self, x, again=again):
+            calls[again] += torch.is_grad_enabled()
+            return forward(self, x)
+
+        monkeypatch.setattr(LlamaMLP, "forward", count)
+        run = project(f"again {again}", epochs=1, activation_checkpointing=again)
+        run.train_here(monkeypatch)
+        weights.append(load_file(run.folder / "models" / "adapter" / "model.safetensors"))
+    assert calls[1] == 2 * calls[0] > 0
+    once, twice = weights
+    assert all(tensor.equal(twice[name]) for name, tensor in once.items())
 
 
 def save_base(folder, packed, **config):
