@@ -105,7 +105,7 @@ def setup_of(bench: Bench, given: argparse.Namespace) -> dict[str, Any]:
         "attention": next(iter(bench.models.values())).backend,
         "torch": torch.__version__,
         "rounds": given.rounds,
-        "peak": given.peak or H100,
+        **({"peak": given.peak or H100} if cuda else {}),
         "commit": commit_of(ROOT),
         "arguments": shlex.join(given.arguments),
     }

@@ -27,13 +27,13 @@ from dti.prompts.store import Store  # noqa: E402
 
 
 @dataclass(frozen=True)
-class Workspace:
+class StageFolder:
     """A folder in which stages run."""
 
     folder: Path
 
     @classmethod
-    def make(cls, folder: Path, packed: Path, train: dict[str, Any]) -> "Workspace":
+    def make(cls, folder: Path, packed: Path, train: dict[str, Any]) -> "StageFolder":
         """The folder anew, with the packed data, params.yaml with other values of ``train``, and reports/data.json.
 
         Raises:
@@ -106,7 +106,7 @@ def summary(train: dict[str, Any], metrics: dict[str, Any], seconds: float, plan
 def run(given: argparse.Namespace) -> str:
     """Train, evaluate, plan; returns the summary."""
     train = {"device": given.device, "precision": given.precision, "epochs": given.epochs}
-    space = Workspace.make(given.folder, given.packed, train)
+    space = StageFolder.make(given.folder, given.packed, train)
     space.stage("train")
     seconds = space.stage("evaluate")
     plan = space.run("dti", "plan", "--check", "--steps", "20", "--seconds", str(given.plan_seconds)).stdout

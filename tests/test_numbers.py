@@ -157,6 +157,24 @@ def test_parity_gaps_of_the_study() -> None:
     assert table("**The parity gap of windows") == rows
 
 
+def test_longer_contexts_and_tokens_of_items() -> None:
+    rows = []
+    for path in STUDY.glob("goal/*.json"):
+        cell = json.loads(path.read_text())
+        metrics = cell["metrics"]
+        names = ("auc_strict", "log_loss", "gauc", "valid_auc")
+        rows.append(
+            (
+                str(cell["parameters"]["train"]["epochs"]),
+                f"{metrics['auc']:.4f}",
+                *(f"{metrics[n]:.4f}" for n in names),
+                f"{metrics['training_hours']:.3g}",
+            )
+        )
+    shown = [(cells[1], cells[2].split()[0], *cells[3:]) for cells in table("**Longer contexts, tokens of items")]
+    assert sorted(shown) == sorted(rows)
+
+
 def test_no_placeholder_is_left() -> None:
     documents = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
     assert [path.name for path in documents if "@@" in path.read_text()] == []

@@ -86,7 +86,7 @@ def train_tiny(texts: Iterable[str], vocabulary: int, ratings: Sequence[str]) ->
 def add_item_tokens(tokenizer: Any, dataset: str, ids: Iterable[str]) -> None:
     """Give these items of a data set tokens of their own (ours), to learn what texts do not say.
 
-    A token costs a row of the embedding, and 190 bytes of tokenizer.json.
+    A token costs a row of the embedding and a line of tokenizer.json, which is read slowly where there are very many.
     """
     tokenizer.add_tokens([_ITEM.format(dataset, item) for item in ids], special_tokens=True)
 

@@ -4,16 +4,14 @@ from pathlib import Path
 
 import numpy as np
 
-from dti.errors import DtiError, run_or_exit
+from dti.errors import run_or_exit
 from dti.evaluation.baselines import Baselines, baselines
 from dti.evaluation.parity import measure_parity
 from dti.evaluation.plots import write_plots
 from dti.evaluation.report import assemble_metrics
 from dti.evaluation.scoring import score_split, write_scores
+from dti.evaluation.trained import trained_model
 from dti.files import atomic_folder, read_json, write_json
-from dti.model.adapter import load
-from dti.model.catalogue import give_states
-from dti.model.device import device_of
 from dti.params import load_params
 from dti.prompts.store import Store
 
@@ -24,12 +22,8 @@ def main() -> None:
     """Score validation and test targets with models/adapter, and report how good it is beside the baselines."""
     params = load_params()
     store = Store.open(Path("data/packed"))
-    attention, device = params.attention, device_of(params.train.device)
-    model, record = load(Path("models/adapter"), attention.backend, device, attention.layout)
-    if record.packed_digest != store.meta.digest:
-        raise DtiError("models/adapter was trained on other packed data than data/packed; run `dvc repro`")
     tokens = params.train.tokens_per_pass
-    give_states(model, store, tokens, "fp32")
+    model, record = trained_model(store, params)
     parity = measure_parity(model, store, params.evaluate.parity_targets, tokens)
     valid, _ = score_split(model, store, "valid", parity, tokens)
     test, scored_on = score_split(model, store, "test", parity, tokens)

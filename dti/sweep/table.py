@@ -51,7 +51,8 @@ def caption(baseline: str | None, samples: int) -> str:
     """What the columns mean, in a line below the table."""
     against = f"against {baseline} on the common seeds" if baseline is not None else "none: the grid names no baseline"
     return (
-        f"Means over seeds. Intervals: 95 % of {samples:,} draws of test users, the same draws for all. "
+        f"Means over seeds. Intervals: 95 % of {samples:,} draws of test users, the same draws for all (a "
+        "single seed of which none are kept: those of its evaluation). "
         f"Difference of AUC: {against}. Parity gap: largest logit gap at k = all."
     )
 

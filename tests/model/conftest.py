@@ -9,6 +9,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from dti.attention.visibility import Sight
 from dti.model.ctr import CtrModel
 from dti.prompts.store import TokenIds
+from tests.model.outcome import stirred
 
 FAMILY_EXTRAS = {"smollm3": {"no_rope_layer_interval": 2}}  # its even layers rotate, its odd ones do not
 TOKENS = TokenIds(no=3, yes=4, sum=2, pad=0, empty=1)
@@ -52,13 +53,7 @@ def adapted():
 
     def make(store, family="llama", layers=3):
         config = LoraConfig(r=4, target_modules="all-linear", trainable_token_indices=[store.meta.tokens.sum])
-        model = get_peft_model(random_backbone(family, layers), config)
-        generator = torch.Generator().manual_seed(2)
-        with torch.no_grad():
-            for name, p in model.named_parameters():
-                if "lora_B" in name:
-                    p.copy_(torch.randn(p.shape, generator=generator) * 0.3)
-        return model
+        return stirred(get_peft_model(random_backbone(family, layers), config))
 
     return make
 

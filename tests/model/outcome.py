@@ -6,6 +6,16 @@ BACKENDS = ["reference", "blocks", "flex"]
 POSITIONS = ["rope", "alibi", "local"]
 
 
+def stirred(adapted):
+    """A model with a LoRA adapter that does something; a new one adds nothing."""
+    generator = torch.Generator().manual_seed(2)
+    with torch.no_grad():
+        for name, weight in adapted.named_parameters():
+            if "lora_B" in name:
+                weight.copy_(torch.randn(weight.shape, generator=generator) * 0.3)
+    return adapted
+
+
 def outcome(model, *rows):
     """The logits of all rows, and the gradients, by parameter, of a weighted sum of them."""
     model.zero_grad(set_to_none=True)

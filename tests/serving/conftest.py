@@ -14,6 +14,7 @@ from dti.prompts.pack import pack
 from dti.prompts.store import Store
 from dti.prompts.tokenizer import train_tiny
 from dti.serving.bundle import write_bundle
+from tests.model.outcome import stirred
 
 WORDS = ["red", "blue", "old", "lamp", "chair", "bed", "tall", "round"]
 USERS, ITEMS, LENGTH = 6, 12, 14
@@ -52,16 +53,8 @@ def write_base(folder):
 
 def lora_of(base, token):
     """The base with an adapter that does something."""
-    model = get_peft_model(
-        pretrained(str(base), None),
-        LoraConfig(r=4, target_modules="all-linear", trainable_token_indices=[token], task_type="CAUSAL_LM"),
-    )
-    generator = torch.Generator().manual_seed(2)
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if "lora_B" in name:
-                parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.3)
-    return model
+    config = LoraConfig(r=4, target_modules="all-linear", trainable_token_indices=[token], task_type="CAUSAL_LM")
+    return stirred(get_peft_model(pretrained(str(base), None), config))
 
 
 class Project:
