@@ -161,16 +161,9 @@ def test_longer_contexts_and_tokens_of_items() -> None:
     rows = []
     for path in STUDY.glob("goal/*.json"):
         cell = json.loads(path.read_text())
-        metrics = cell["metrics"]
-        names = ("auc_strict", "log_loss", "gauc", "valid_auc")
-        rows.append(
-            (
-                str(cell["parameters"]["train"]["epochs"]),
-                f"{metrics['auc']:.4f}",
-                *(f"{metrics[n]:.4f}" for n in names),
-                f"{metrics['training_hours']:.3g}",
-            )
-        )
+        metrics, epochs = cell["metrics"], cell["parameters"]["train"]["epochs"]
+        numbers = [f"{metrics[name]:.4f}" for name in ("auc", "auc_strict", "log_loss", "gauc", "valid_auc")]
+        rows.append((str(epochs), *numbers, f"{metrics['training_hours']:.3f}"))
     shown = [(cells[1], cells[2].split()[0], *cells[3:]) for cells in table("**Longer contexts, tokens of items")]
     assert sorted(shown) == sorted(rows)
 
