@@ -58,12 +58,12 @@ else
     skipped+=("training (no packed store)")
 fi
 speed tiny 90 --targets 1000 4000 16000 --tokens-per-pass 131072 --history 50 200 800 --contexts 5 50
-# Of float32 weights, what a layer's backward pass keeps (0.24 MB a token at 1b) and its checkpoints (8 KB a token and
+# Of float32 weights (bf16 by now), what a layer's backward pass keeps (0.24 MB a token at 1b) and its checkpoints (8 KB a token and
 # layer), all estimated on a CPU, the largest pass of 1b should take about 60 GiB.
 speed 135m 80 --targets 1000 4000 16000 --tokens-per-pass 131072 --activation-checkpointing --history --contexts
 speed 1b 160 --targets 1000 4000 16000 --tokens-per-pass $((free >= 70 ? 98304 : 8192)) --activation-checkpointing \
     --rows sliding window-50 window-all isolated unique frozen --history --contexts
-if [ "$free" -ge 70 ]; then # 30 GiB of float32 weights, their copies for bf16, activations
+if [ "$free" -ge 70 ]; then # 30 GiB of float32 weights until they are halved, activations
     speed 8b 80 --quick --activation-checkpointing
 else
     skipped+=("8b ($free GiB free, 70 needed)")

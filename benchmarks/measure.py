@@ -14,7 +14,7 @@ import torch
 from benchmarks.workloads import model_of
 from dti.attention.plugin import backend_of
 from dti.attention.visibility import Content, Context, Policy, ProbePosition, Sight
-from dti.model.backbone import with_lora
+from dti.model.backbone import halve_frozen, with_lora
 from dti.model.catalogue import give_states
 from dti.model.ctr import CtrModel
 from dti.params import Lora, Train
@@ -111,6 +111,8 @@ class Bench:
             stock = model_of(self.shape, self.store, self.device)
             tokens = self.store.meta.tokens
             backbone = with_lora(stock, self.lora, tokens.sum) if tuning == "lora" else stock
+            if tuning == "lora" and self.params.precision == "bf16":
+                halve_frozen(backbone)
             first = next(p for p in paradigms if p.tuning == tuning)
             model = CtrModel(backbone, tokens, first.sight(self.store.meta.n), backend).to(self.device)
             if self.params.activation_checkpointing:

@@ -181,7 +181,7 @@ def dti_attention(
     if S < T:
         read = content
         if reading.given is not None:
-            # Kept states may be of another type than this pass: bf16 ones in validation, which has no autocast.
+            # Kept states may be of another type than this pass: bf16 ones where it has no autocast.
             read = reading.given.layer(module.layer_idx).map(lambda x: x.to(own.v.dtype))
         slopes_H = None if reading.slopes is None else reading.slopes[module.layer_idx]
         parts.append(reading.attend.probes(q_HKD, read, own, scaling, slopes_H))

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import torch
 from peft import LoraConfig, get_peft_model
+from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 from transformers import (
     AutoModelForCausalLM,
@@ -104,19 +105,25 @@ def digest(backbone: str) -> str | None:
     return digest_of([Path(backbone)]) if backbone != "tiny" and Path(backbone).exists() else None
 
 
-def build(params: Model, vocabulary: int, pad: int, sum_token: int) -> PreTrainedModel:
+def build(params: Model, vocabulary: int, pad: int, sum_token: int, precision: str) -> PreTrainedModel:
     """The backbone of ``params``, wrapped by LoRA where that is asked for.
 
     Args:
         vocabulary: number of token ids, for ``tiny``.
         sum_token: the [SUM] token, whose embedding is trained in either case.
+        precision: ``fp32`` or ``bf16``, of the passes to come.
     """
     if params.backbone == "tiny":
         model = tiny_llama(params.tiny, vocabulary, pad)
         add_dropout(model, params.tiny.dropout)
     else:
         model = pretrained(params.backbone, params.revision, params.quantisation)
-    return with_lora(model, params.lora, sum_token) if params.tuning == "lora" else model
+    if params.tuning == "full":
+        return model
+    model = with_lora(model, params.lora, sum_token)
+    if precision == "bf16" and params.quantisation == "none":
+        halve_frozen(model)
+    return model
 
 
 def with_lora(model: PreTrainedModel, lora: Lora, sum_token: int) -> Any:
@@ -130,6 +137,17 @@ def with_lora(model: PreTrainedModel, lora: Lora, sum_token: int) -> Any:
         task_type="CAUSAL_LM",
     )
     return get_peft_model(model, config)
+
+
+def halve_frozen(model: nn.Module) -> None:
+    """Hold the matrices below LoRA in bf16, in place; LoRA itself, norms and embeddings stay float32.
+
+    For passes under autocast, which get the same numbers from them: of a float32 matrix it would round a copy in every
+    pass, and keep that for the backward pass.
+    """
+    for layer in model.modules():
+        if isinstance(layer, LoraLayer):
+            layer.get_base_layer().to(torch.bfloat16)
 
 
 def add_dropout(model: PreTrainedModel, probability: float) -> None:

@@ -14,6 +14,7 @@ import transformers
 from dti.files import digest_of, locked
 from dti.home import ROOT, home
 from dti.model.ctr import CtrModel
+from dti.model.device import arithmetic
 from dti.model.frozen import Layers, complete, fingerprint, read_states, write_states
 from dti.progress import Progress
 from dti.prompts.catalogue import Catalogue
@@ -105,8 +106,7 @@ def states_of(model: CtrModel, rows: Iterable[Row], precision: str) -> Iterator[
     """Yield the states of each row of a catalogue."""
     was_training = model.training
     model.eval()
-    half = torch.autocast(model.device.type, torch.bfloat16, enabled=precision == "bf16")
-    with torch.no_grad(), half, _writer(model):
+    with torch.no_grad(), arithmetic(model.device, precision), _writer(model):
         for row in rows:
             yield model.content_states(row)
     model.train(was_training)

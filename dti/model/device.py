@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+from contextlib import AbstractContextManager
 
 import torch
 
@@ -26,6 +27,11 @@ def device_of(name: str) -> torch.device:
     torch.backends.cuda.enable_cudnn_sdp(False)
     keep_compiled()
     return torch.device("cuda")
+
+
+def arithmetic(device: torch.device, precision: str) -> AbstractContextManager[object]:
+    """Matrix products in bf16 where ``precision`` is ``bf16`` (autocast), all in float32 where it is ``fp32``."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
 
 
 def keep_compiled() -> str:

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from dti.errors import DtiError
 from dti.model.ctr import CtrModel
+from dti.model.device import arithmetic
 from dti.params import Train
 from dti.prompts.batching import rows
 from dti.prompts.packing import Prompts
@@ -60,8 +61,7 @@ def kept_bytes(model: CtrModel, row: Row, precision: str) -> int:
             sizes[storage.data_ptr()] = storage.nbytes()
         return x
 
-    half = torch.autocast(model.device.type, torch.bfloat16, enabled=precision == "bf16")
-    with torch.autograd.graph.saved_tensors_hooks(note, lambda x: x), half:
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda x: x), arithmetic(model.device, precision):
         logits = model(row)
     del logits
     return sum(sizes.values())

@@ -97,7 +97,7 @@ def model_of(store: Store, params: Params, record: Record) -> CtrModel:
     torch.manual_seed(params.train.seed)
     meta, device = store.meta, device_of(params.train.device)
     backend = backend_of(params.attention.backend, device, params.attention.slopes)
-    backbone = build(params.model, meta.vocabulary, meta.tokens.pad, meta.tokens.sum)
+    backbone = build(params.model, meta.vocabulary, meta.tokens.pad, meta.tokens.sum, params.train.precision)
     model = CtrModel(backbone, meta.tokens, record.sight, backend, params.attention.layout)
     if params.train.init_from is not None:
         continue_from(Path(params.train.init_from), model, record, store.folder / "tokenizer")

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from dti.errors import DtiError
 from dti.model.ctr import CtrModel
+from dti.model.device import arithmetic
 from dti.model.scoring import answers_of, logits_of, probability
 from dti.params import Train
 from dti.progress import Progress
@@ -196,10 +197,11 @@ class Trainer:
         if prompts is None:
             return None, None
         tokens = self.params.tokens_per_pass
-        if self.ranks.alone:
-            logits = logits_of(self.model, store, prompts, tokens, "validation", self.stop)
-        else:
-            logits = scores(self.model, store, prompts, tokens, self.ranks, self.stop)
+        with arithmetic(self.model.device, self.params.precision):
+            if self.ranks.alone:
+                logits = logits_of(self.model, store, prompts, tokens, "validation", self.stop)
+            else:
+                logits = scores(self.model, store, prompts, tokens, self.ranks, self.stop)
         self.engine.part()
         score = probability(logits)
         answer = answers_of(store, prompts)
@@ -216,7 +218,7 @@ class Trainer:
 
 def backward(model: Shared, row: Row, count: float, precision: str) -> float:
     """Add a row's share of the mean loss over ``count`` targets to the gradients; returns that share."""
-    with torch.autocast(model.device.type, torch.bfloat16, enabled=precision == "bf16"):
+    with arithmetic(model.device, precision):
         logits: Tensor = model(row)
     answers = torch.from_numpy(row.answer_K).to(model.device, logits.dtype)
     loss = F.binary_cross_entropy_with_logits(logits, answers, reduction="sum") / count

@@ -185,7 +185,7 @@ def test_a_catalogue_with_a_file_missing_is_made_again(lora_model, store, tmp_pa
 
 
 def test_half_precision_states_serve_a_pass_without_autocast(lora_model, store):
-    """Training in bf16 validates in float32."""
+    """A pass may compute otherwise than the one that kept them."""
     model = lora_model(store)
     catalogue.give_states(model, store, 40, "bf16")
     assert np.isfinite(logits_of(model, store, stream_prompts(store, "train", "all"), 10_000, "test")).all()

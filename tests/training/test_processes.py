@@ -206,13 +206,14 @@ def test_two_processes_train_as_one(project, alone, engine):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("engine", ["ddp", "fsdp"])
-@pytest.mark.parametrize("content", ["trained", "frozen"])
-def test_two_processes_train_an_adapter_as_one(project, packed, tmp_path, monkeypatch, engine, content):
+@pytest.mark.parametrize(("content", "precision"), [("trained", "fp32"), ("frozen", "fp32"), ("trained", "bf16")])
+def test_two_processes_train_an_adapter_as_one(project, packed, tmp_path, monkeypatch, engine, content, precision):
+    """In bf16 the base's matrices are bf16 beside an adapter in float32; sums over processes are rounded otherwise."""
     sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
     base = LlamaConfig(vocab_size=Store.open(packed).meta.vocabulary, tie_word_embeddings=engine == "ddp", **sizes)
     LlamaForCausalLM(base).save_pretrained(tmp_path / "base")
     lora = {"r": 4, "alpha": 8, "dropout": 0.0}
-    one, two = project("one"), project("two", processes=2, engine=engine)
+    one, two = project("one", precision=precision), project("two", processes=2, engine=engine, precision=precision)
     for run in (one, two):
         run.set(model={"backbone": str(tmp_path / "base"), "tuning": "lora", "lora": lora})
         run.set(attention={"layout": "unique", "content": content})
@@ -222,10 +223,11 @@ def test_two_processes_train_an_adapter_as_one(project, packed, tmp_path, monkey
     file = "adapter_model.safetensors"
     if content == "trained":  # shared items are encoded once in each process
         assert two.report()["train_tokens"] >= one.report()["train_tokens"]
-    np.testing.assert_allclose(curve(two), curve(one), rtol=1e-5)
+    rounding = {"fp32": 1, "bf16": 100}[precision]
+    np.testing.assert_allclose(curve(two), curve(one), rtol=1e-5 * rounding)
     left, right = (load_file(run.folder / "models" / "adapter" / file) for run in (one, two))
     assert left.keys() == right.keys()
-    assert max(float((left[name] - right[name]).abs().max()) for name in left) < 1e-4
+    assert max(float((left[name] - right[name]).abs().max()) for name in left) < 1e-4 * rounding
     assert two.report()["trained_parameters"] == one.report()["trained_parameters"]
 
 

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from peft.tuners.lora import LoraLayer
 from safetensors.torch import load_file
 from transformers import LlamaConfig, LlamaForCausalLM
 from transformers.models.llama.modeling_llama import LlamaMLP
@@ -14,7 +15,7 @@ from dti.params import load_params
 from dti.prompts.packing import serving_prompts, stream_prompts
 from dti.prompts.store import Store
 from dti.training import trainer
-from dti.training.run import key_of
+from dti.training.run import key_of, work_of
 from dti.training.trainer import Trainer
 
 
@@ -167,7 +168,7 @@ def test_frozen_content_trains_and_scores_with_one_token_a_target(project, packe
 
 
 def test_frozen_content_trains_in_bf16(project, packed, tmp_path, monkeypatch):
-    """Its states are kept in bf16, and validation, which has no autocast, reads them, too."""
+    """Its states are kept in bf16, and validation reads them, too."""
     save_base(tmp_path / "base", packed)
     run = project("half frozen", epochs=1, precision="bf16")
     model = {"backbone": str(tmp_path / "base"), "tuning": "lora"}
@@ -175,6 +176,29 @@ def test_frozen_content_trains_in_bf16(project, packed, tmp_path, monkeypatch):
     run.train_here(monkeypatch)
     assert run.report()["valid_auc"] is not None
     assert run.report()["catalogue_bytes"] == 2 * 2 * Store.open(packed).catalogue.size * 16 * 2
+
+
+def test_lora_in_bf16_holds_its_base_so_and_its_adapter_loads_on_the_whole_base(project, packed, tmp_path, monkeypatch):
+    save_base(tmp_path / "base", packed)
+    run = project("half base", epochs=1, precision="bf16")
+    run.set(model={"backbone": str(tmp_path / "base"), "tuning": "lora"})
+    seen, scored = {}, trainer.logits_of
+
+    def spy(model, *rest):
+        layers = [module for module in model.modules() if isinstance(module, LoraLayer)]
+        seen["base"] = {layer.get_base_layer().weight.dtype for layer in layers}
+        seen["logits"] = scored(model, *rest)
+        return seen["logits"]
+
+    monkeypatch.setattr(trainer, "logits_of", spy)
+    run.train_here(monkeypatch)
+    assert seen["base"] == {torch.bfloat16}
+    model, _ = load(run.folder / "models" / "adapter", "blocks", torch.device("cpu"), "stream")
+    assert {p.dtype for p in model.parameters()} == {torch.float32}
+    store, params = Store.open(packed), load_params(run.folder / "params.yaml")
+    work = work_of(store, params.train, model.sight)
+    whole = logits_of(model, store, work.validation, params.train.tokens_per_pass, "validation")
+    assert 0 < abs(seen["logits"] - whole).max() < 0.05 * whole.std() + 0.01
 
 
 def test_another_base_at_the_same_path_is_another_run(project, packed, tmp_path):
