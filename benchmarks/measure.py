@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -192,9 +191,3 @@ def temporary_home() -> Iterator[None]:
             yield
         finally:
             os.environ.pop("DTI_HOME") if before is None else os.environ.update(DTI_HOME=before)
-
-
-def resident_peak() -> int:
-    """Bytes of this process's resident memory at most (Linux); ``ru_maxrss`` would count the parent's before exec."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))

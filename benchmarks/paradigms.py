@@ -41,7 +41,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # run as a script, from any folder
 
 from benchmarks.drawing import draw  # noqa: E402
-from benchmarks.measure import Bench, Paradigm, resident_peak  # noqa: E402
+from benchmarks.measure import Bench, Paradigm  # noqa: E402
 from benchmarks.outcome import H100, Result, markdown, table  # noqa: E402
 from benchmarks.profiling import add_profiles  # noqa: E402
 from benchmarks.rounds import contexts, history, measure  # noqa: E402
@@ -53,6 +53,7 @@ from dti.git import commit_of  # noqa: E402
 from dti.model.device import device_of  # noqa: E402
 from dti.params import load_params  # noqa: E402
 from dti.prompts.store import Store  # noqa: E402
+from dti.training.memory import peak_bytes  # noqa: E402
 from dti.training.run import compile_seconds  # noqa: E402
 
 PASS = {"tiny": 32_768, "135m": 8_192, "1b": 8_192, "8b": 4_096}
@@ -233,7 +234,7 @@ def child(given: argparse.Namespace) -> None:
     paradigm = next(p for p in paradigms_of(given) if p.key == key)
     bench = bench_of(given, [paradigm])
     bench.step(paradigm, next(bench.steps(paradigm, int(targets))))
-    print(resident_peak())
+    print(peak_bytes(torch.device("cpu")))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -53,5 +53,7 @@ def check(cost: Cost, store: Store) -> None:
     hours, actual = cost.hours * report["epochs"], report["training_hours"]
     off = hours / actual - 1
     print(f"predicted {hours:.4f} h for {report['epochs']} epochs, took {actual:.4f} h: off by {off:+.1%}")
+    if report.get("peak_bytes"):
+        print(f"memory: predicted {cost.memory / 2**30:.2f} GiB, took {report['peak_bytes'] / 2**30:.2f} GiB at most")
     if abs(off) > NEAR:
         raise DtiError(f"off by more than {NEAR:.0%}: were other parameters, another machine or other work in play?")

@@ -5,23 +5,25 @@ The parameters' own way is measured on whole steps:
     hours = epochs x targets x seconds of the steps / their targets / 3600
 
 for at least 20 steps and 20 seconds: a CPU is fast for a moment after a rest, and trainings live with what comes then.
-Another way is measured on single passes, a few, and extrapolated to its steps by the cost model (flops.py):
+Another way is measured on single passes, at least 3 and for at least a quarter of that time, and extrapolated to its
+steps by the cost model (flops.py):
 
-    hours = epochs x targets x FLOPs of a target x median(seconds of a pass / its FLOPs) / 3600
+    hours = epochs x targets x FLOPs of a target x seconds of the passes / their FLOPs / 3600
 
 A way that cannot be run without long preparation is not measured: it takes the rate, FLOP/s, of the way most like it.
 Tokens and FLOPs of a target are counted from the rows of some steps.
 
-    memory = weights + 16 bytes x trained weights + kept states + 2 x what the first pass keeps for its backward pass
+    memory = libraries + weights + 16 bytes x trained weights + kept states
+             + 2 x what the first pass keeps for its backward pass
 
-The 16 bytes are gradient, AdamW's two moments and the best value so far. The 2 is a rule: the backward pass has tensors
-of its own (a CPU took 1.6 and 1.8 times what was kept). The interpreter and its libraries, half a GiB, come on top.
+Libraries are what a process holds before it makes a model, and nothing on a GPU. The 16 bytes are gradient, AdamW's two
+moments and the best value so far. The 2 is a rule: the backward pass has tensors of its own (a CPU took 1.6 and 1.8
+times what was kept).
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from statistics import median
 from typing import Literal
 
 import torch
@@ -33,6 +35,7 @@ from dti.prompts.packing import Prompts, stream_prompts, training_prompts
 from dti.prompts.store import Store, Targets
 from dti.training.checkpoint import trained_weights
 from dti.training.flops import Shape, Work, counted
+from dti.training.memory import resident_bytes
 from dti.training.probe import kept_bytes, timed_step
 from dti.training.run import model_of, record_of, sight_of
 from dti.training.schedule import optimiser_of
@@ -41,7 +44,7 @@ How = Literal["measured", "extrapolated", "not measured"]
 COUNTED = 4
 """Steps whose tokens and FLOPs are counted."""
 PASSES = 3
-"""Passes that are timed of a way other than the parameters' own, behind one that warms up."""
+"""Passes that are timed, at least, of a way other than the parameters' own, behind one that warms up."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +108,9 @@ class Planner:
 
     def __init__(self, store: Store, params: Params, steps: int, seconds: float) -> None:
         self.store, self.params, self.steps, self.seconds = store, params, steps, seconds
+        libraries = resident_bytes()
         self.model: CtrModel = model_of(store, params, record_of(store, params)).train()
+        self.libraries = libraries if self.model.device.type == "cpu" else 0
         self.shape = Shape.of(self.model.stock.config)
         still = params.train.model_copy(update={"learning_rate": 1e-12})
         self.optimiser = optimiser_of(trained_weights(self.model).values(), still)
@@ -135,17 +140,22 @@ class Planner:
         if way.attention == self.params.attention and way.k == self.store.meta.k:
             return self._own(way), "measured"
         parts = (self._first_pass(way, step) for step in self._steps(way))
-        taken = [self._timed(part) for part in islice(parts, PASSES + 1)][1:]
-        return flops * median(seconds / done for seconds, _, done in taken), "extrapolated"
+        taken, _, done = self._timed_for(parts, PASSES, self.seconds / 4)
+        return flops * taken / done, "extrapolated"
 
     def _own(self, way: Way) -> float:
-        """Seconds that a target takes over whole steps, behind one that warms up."""
-        steps, done, seconds, targets = self._steps(way), 0, 0.0, 0
-        self._timed(next(steps))
-        while done < self.steps or seconds < self.seconds:
-            taken, count, _ = self._timed(next(steps))
-            done, seconds, targets = done + 1, seconds + taken, targets + count
-        return seconds / targets
+        """Seconds that a target takes over whole steps."""
+        taken, targets, _ = self._timed_for(self._steps(way), self.steps, self.seconds)
+        return taken / targets
+
+    def _timed_for(self, parts: Iterator[Prompts], count: int, seconds: float) -> tuple[float, int, float]:
+        """Sums of ``_timed`` over at least so many parts and seconds, behind one part that warms up."""
+        done, taken, targets, flops = 0, 0.0, 0, 0.0
+        self._timed(next(parts))
+        while done < count or taken < seconds:
+            more, some, work = self._timed(next(parts))
+            done, taken, targets, flops = done + 1, taken + more, targets + some, flops + work
+        return taken, targets, flops
 
     def _timed(self, prompts: Prompts) -> tuple[float, int, float]:
         """Seconds, targets and FLOPs of a step of these prompts."""
@@ -172,7 +182,9 @@ class Planner:
         states = self.model.states.shape.bytes if way.attention.content == "frozen" and self.model.states else 0
         first = self._first_pass(way, next(self._steps(way)))
         row = next(rows(self.store, first, self.params.train.tokens_per_pass, way.attention.layout))
-        return held + 16 * trained + states + 2 * kept_bytes(self.model, row, self.params.train.precision)
+        return (
+            self.libraries + held + 16 * trained + states + 2 * kept_bytes(self.model, row, self.params.train.precision)
+        )
 
     def _steps(self, way: Way) -> Iterator[Prompts]:
         """Steps as training makes them, epoch after epoch."""

@@ -30,6 +30,7 @@ from dti.prompts.packing import Prompts, recut, stream_prompts, training_prompts
 from dti.prompts.store import Store
 from dti.training.checkpoint import Checkpoint, Named, trained_weights
 from dti.training.engine import Engine
+from dti.training.memory import peak_bytes
 from dti.training.ranks import Ranks
 from dti.training.trainer import Trainer, Work
 
@@ -218,6 +219,7 @@ def report(model: CtrModel, record: Record, trainer: Trainer) -> dict[str, objec
         "joules": state.joules if trainer.meter.sources else None,
         "joules_of": trainer.meter.sources,
         "compile_seconds": compile_seconds(),
+        "peak_bytes": peak_bytes(model.device),
         "targets_per_second": state.targets / (state.wait + state.compute),
         "train_targets": int(trainer.work.training.targets.sum()),
         "train_tokens": state.tokens // state.epoch,

@@ -11,6 +11,7 @@ from dti.files import write_json
 from dti.params import load_params
 from dti.prompts.build import build_row
 from dti.prompts.store import Store
+from dti.training import plan
 from dti.training.checkpoint import trained_weights
 from dti.training.plan import Cost, Planner, table, ways
 from dti.training.probe import kept_bytes
@@ -56,6 +57,22 @@ def test_steps_are_timed_for_a_while_and_the_slow_ones_count(planned, monkeypatc
     assert planner._own(ways(planner.params, 5)[0]) == pytest.approx(sum(range(1, steps + 1)) / (50 * steps))
 
 
+def test_another_way_is_extrapolated_from_all_of_its_passes_for_a_quarter_of_the_time(planned, monkeypatch):
+    """Passes of 1, 2, 3, 4 s behind one of 9 s, 100 FLOPs each: at least three, and until 10 of 40 s have passed."""
+    planner = planned(steps=20)
+    planner.seconds = 40.0
+    taken = iter([9.0, 1.0, 2.0, 3.0, 4.0, 5.0])
+    monkeypatch.setattr(planner, "_timed", lambda step: (next(taken), 50, 100.0))
+    assert planner._seconds(ways(planner.params, 5)[1], flops=7.0) == (pytest.approx(7 * 10 / 400), "extrapolated")
+
+
+def test_memory_is_that_of_the_process_with_its_libraries(planned, monkeypatch):
+    monkeypatch.setattr(plan, "resident_bytes", lambda: 10**9)
+    planner = planned()
+    weights = sum(4 * p.numel() for p in planner.model.parameters())
+    assert 10**9 + 5 * weights < planner.cost(ways(planner.params, 5)[0], []).memory < 10**9 + 2**28
+
+
 def test_tokens_are_those_that_training_counts(project, monkeypatch):
     run = project("counted", epochs=1, targets_per_step=70)  # 4 steps of 70: all are counted
     run.train_here(monkeypatch)
@@ -94,16 +111,19 @@ def test_check_refuses_a_prediction_that_is_off_by_more_than_a_quarter(
     planner = planned()
     monkeypatch.chdir(tmp_path)
     counts = planner.store.meta.counts
-    write_json(tmp_path / "reports/train.json", {"train_targets": counts.train, "epochs": 2, "training_hours": 2.0})
-    cost = Cost(ways(planner.params, 5)[0], 1.0, 1.0, 1.0, hours, 1, "measured")
+    write_json(
+        tmp_path / "reports/train.json",
+        {"train_targets": counts.train, "epochs": 2, "training_hours": 2.0, "peak_bytes": 2**31},
+    )
+    cost = Cost(ways(planner.params, 5)[0], 1.0, 1.0, 1.0, hours, 2**30, "measured")
     if fine:
         command.check(cost, planner.store)
     else:
         with pytest.raises(DtiError, match="off by more than 25%"):
             command.check(cost, planner.store)
-    assert (
-        f"predicted {2 * hours:.4f} h for 2 epochs, took 2.0000 h: off by {hours - 1:+.1%}" in capsys.readouterr().out
-    )
+    printed = capsys.readouterr().out
+    assert f"predicted {2 * hours:.4f} h for 2 epochs, took 2.0000 h: off by {hours - 1:+.1%}" in printed
+    assert "memory: predicted 1.00 GiB, took 2.00 GiB at most" in printed
 
 
 def test_a_run_on_other_data_is_not_compared(planned, monkeypatch, tmp_path):

@@ -1,0 +1,23 @@
+"""What a process says of its own memory."""
+
+import numpy as np
+import torch
+
+from dti.training import memory
+
+CPU = torch.device("cpu")
+
+
+def test_the_peak_stays_when_memory_is_given_back():
+    before = memory.resident_bytes()
+    block = np.ones(2**27, np.uint8)  # 128 MiB
+    held = memory.resident_bytes()
+    del block
+    assert held - before > 2**26
+    assert memory.peak_bytes(CPU) >= held
+
+
+def test_a_system_that_does_not_tell_is_none(monkeypatch, tmp_path):
+    monkeypatch.setattr(memory, "STATUS", tmp_path / "status")
+    assert memory.peak_bytes(CPU) is None
+    assert memory.resident_bytes() == 0
