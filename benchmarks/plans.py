@@ -1,0 +1,81 @@
+"""What a plan of data/packed foretells, beside what runs of the same ways took: hours of an epoch, and memory.
+
+    python benchmarks/plans.py benchmarks/study/plans
+
+RESULTS is the folder of a sweep over the same data, one epoch a cell, made on the same machine. A machine's own speed
+varies; other work on it varies more.
+"""
+
+import argparse
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from dti.errors import DtiError
+from dti.files import read_json
+from dti.params import Params, load_params
+from dti.prompts.store import Store
+from dti.training.plan import Cost, Planner
+
+Result = dict[str, Any]
+GIB = 2**30
+
+
+def results_of(folder: Path) -> list[Result]:
+    """The results of a sweep's cells.
+
+    Raises:
+        DtiError: there are none, or one is not of one epoch.
+    """
+    found = [read_json(path) for path in sorted(folder.glob("*.json"))]
+    if not found:
+        raise DtiError(f"{folder}: no results; run the sweep first")
+    for result in found:
+        if result["train"]["epochs"] != 1:
+            raise DtiError(f"{folder}: {result['cell']} has {result['train']['epochs']} epochs; compare cells of one")
+    return found
+
+
+def same(cost: Cost, params: Params, result: Result) -> bool:
+    """Whether the cell trained in this way: cut and read alike, with the plan's model and steps."""
+    ran = result["parameters"]
+    ways = (cost.way.k, cost.way.attention.model_dump()) == (ran["pack"]["k"], ran["attention"])
+    steps = all(ran["train"][name] == getattr(params.train, name) for name in ("targets_per_step", "tokens_per_pass"))
+    return ways and steps and ran["model"] == params.model.model_dump()
+
+
+def lines(costs: list[Cost], params: Params, results: list[Result]) -> Iterator[str]:
+    """The table; a way that no cell has is left out."""
+    yield "| way | k | predicted h | took h | off by | predicted GiB | took GiB | off by |"
+    yield "| --- | --- | --- | --- | --- | --- | --- | --- |"
+    for cost in costs:
+        for result in [r for r in results if same(cost, params, r)][:1]:
+            hours, peak = result["train"]["training_hours"], result["train"]["peak_bytes"] / GIB
+            memory = cost.memory / GIB
+            yield (
+                f"| {cost.way.name} | {cost.way.k} | {cost.hours:.4f} | {hours:.4f} | {cost.hours / hours - 1:+.1%} "
+                f"| {memory:.2f} | {peak:.2f} | {memory / peak - 1:+.1%} |"
+            )
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Measure the plan, and print both."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("results", type=Path, help="folder of the sweep's results")
+    parser.add_argument("--seconds", type=float, default=20, help="how long a way is timed, as in `dti plan`")
+    given = parser.parse_args(arguments)
+    results, params, store = results_of(given.results), load_params(), Store.open(Path("data/packed"))
+    targets = {result["train"]["train_targets"] for result in results}
+    if targets != {store.meta.counts.train}:
+        raise DtiError(f"{given.results}: cells of {targets} targets, data/packed has {store.meta.counts.train}")
+    print("\n".join(lines(Planner(store, params, 20, given.seconds).costs(), params, results)))
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except DtiError as error:
+        sys.exit(f"error: {error}")
