@@ -4,11 +4,13 @@ import pytest
 import torch
 
 from dti.attention import probes
+from dti.attention.banded import Banded
 from dti.attention.blocks import Blocks
+from dti.attention.causal import Causal, causal_of
 from dti.attention.forgetting import Forgetting
 from dti.attention.probes import _rows
 from dti.attention.reference import Reference, slopes_of
-from dti.attention.visibility import Sight, view_of
+from dti.attention.visibility import Sight, View, view_of
 from dti.prompts.build import build_row
 from dti.prompts.packing import stream_prompts
 from dti.prompts.unique import build_unique
@@ -19,6 +21,7 @@ SHAPES = [
     {"prompts": 3, "n": 4, "targets": 40, "longest": 5},
     {"prompts": 2, "n": 3, "targets": 6, "longest": 70},
     {"prompts": 2, "n": 20, "targets": 30, "longest": 12},
+    {"prompts": 9, "n": 20, "targets": 1, "longest": 12},
 ]
 
 
@@ -49,6 +52,36 @@ def test_forgetting_blocks_equal_the_reference(random_row, attend, shape, streng
     found, gradients = attend(Blocks, view, forgets=True)
     torch.testing.assert_close(found, expected, atol=2e-6, rtol=2e-6)
     torch.testing.assert_close(gradients, expected_gradients, atol=2e-6, rtol=2e-6)
+
+
+@pytest.mark.parametrize(("shape", "whole"), [(5, True), (1, False), (4, False)])
+def test_long_prompts_of_one_target_are_attended_as_they_are(random_row, shape, whole):
+    """Short ones, and those in which a window ends inside, in bands of blocks."""
+    view = view_of(random_row(shape, **SHAPES[shape]), Sight("window", "rope", "all", SHAPES[shape]["n"]))
+    assert isinstance(Blocks(view, 2, torch.device("cpu"))._content, Causal if whole else Banded)
+
+
+def test_runs_of_about_one_length_are_one_group():
+    """Runs of 3, 40 and 35 tokens; every token finds itself again."""
+    length_R = [3, 40, 35]
+    start_S = torch.repeat_interleave(torch.tensor([0, 3, 43]), torch.tensor(length_R))
+    view = View(start_S, torch.arange(78), (), *(torch.empty(0) for _ in range(5)), biased=False)
+    plan = causal_of(view, torch.device("cpu"))
+    assert [(group.runs, group.length) for group in plan.groups] == [(1, 3), (2, 40)]
+    assert torch.equal(plan.place_N[plan.back_S], torch.arange(78))
+    assert plan.place_N[-6:].tolist() == [77] * 6, "the last token, itself and five times as padding"
+    assert plan.mean_length == 26
+
+
+@pytest.mark.parametrize("change", ["reads another run", "skips a token", "none"])
+def test_content_that_reads_otherwise_has_no_such_plan(change):
+    start_S, stop_S = torch.tensor([0, 0, 0, 3, 3]), torch.arange(5)
+    if change == "reads another run":
+        start_S[3:] = 2
+    if change == "skips a token":
+        stop_S[4] = 3
+    view = View(start_S, stop_S, (), *(torch.empty(0) for _ in range(5)), biased=False)
+    assert (causal_of(view, torch.device("cpu")) is None) == (change != "none")
 
 
 @pytest.mark.parametrize("context", ["all", "label"])
