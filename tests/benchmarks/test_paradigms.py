@@ -178,7 +178,9 @@ def test_rows_are_chosen_by_name_and_k():
 
 def test_only_rows_whose_rate_does_not_depend_on_the_step_are_cut():
     found = rows.usual_rows("tiny", [1_000], quick=False)
-    pieces = {(p.name, p.k): p.piece(20.0, 2.0) for p in found}
+    pieces = {(p.name, p.k): p.piece(20.0, 2.0, filling=30) for p in found}
     assert pieces["sliding", 1] == 40
     assert pieces["window", 50] == 400
+    assert found[0].piece(20.0, 2.0, filling=300) == 300, "a whole pass at least"
+    assert found[0].piece(20.0, 2.0, filling=3_000) == 1_000
     assert {pieces["window", "all"], pieces["isolated", "all"], pieces["unique", "all"]} == {1_000}
