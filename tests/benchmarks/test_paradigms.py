@@ -12,6 +12,7 @@ from dti.attention.masks import content_mask_of, listing_of
 from dti.attention.visibility import Sight, view_of
 from dti.errors import DtiError
 from dti.files import read_json
+from dti.home import ROOT
 from dti.model.device import device_of
 from dti.prompts.build import build_row
 from dti.prompts.packing import stream_prompts
@@ -148,6 +149,20 @@ def test_a_run_gives_all_rows_a_table_and_a_plot(micro, tmp_path, capsys):
     assert plot.read_bytes().startswith(b"\x89PNG")
     paradigms.main(["--table", str(target)])
     assert capsys.readouterr().out.rstrip() == outcome.table(content)
+
+
+def test_older_results_are_printed_and_drawn_anew(tmp_path, capsys):
+    older, plot = ROOT / "benchmarks" / "speed" / "cpu-tiny-one-thread.json", tmp_path / "older.png"
+    assert not {"k", "predicted_flops"} & set(read_json(older)["history"][0])
+    paradigms.main(["--table", str(older), "--plot", str(plot)])
+    assert "history of 800: isolated" in capsys.readouterr().out
+    assert plot.read_bytes().startswith(b"\x89PNG")
+
+
+def test_one_result_is_drawn_at_a_time(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        paradigms.main(["--table", "a.json", "b.json", "--plot", str(tmp_path / "both.png")])
+    assert "--plot draws one result; give --table one file" in capsys.readouterr().err
 
 
 def test_larger_sizes_train_lora_alone_and_quick_has_four_rows():
