@@ -153,10 +153,12 @@ def test_rows_as_markdown():
         "| sliding window, LoRA | 1 | 10 | 0.35 [0.3, 0.4] | 1.0 | 2.0 | 50 % | 11.0 | 1.00 |",
         "| isolated unique, frozen content, LoRA | all | 10 | 60 [50, 70] | 171.4 | 2.0 | 8571 % | 11.0 | 1.00 |",
     ]
-    for result in results:
-        result["peak_bytes"] = None
-    assert "peak GiB" not in outcome.markdown(content)
-    assert {line.count("|") for line in outcome.markdown(content).splitlines()} == {9}
+    results[0] |= {"peak_bytes": None, "mfu": 0.25}
+    lines = outcome.markdown(content).splitlines()
+    assert lines[0].endswith("| tokens a target | peak GiB | MFU |")
+    assert lines[2].endswith("| 11.0 | - | 25.0% |")
+    assert lines[3].endswith("| 11.0 | 2.00 | - |")
+    assert {line.count("|") for line in lines} == {11}
 
 
 def test_lengths_of_history_are_warmed_up_and_rows_take_turns(measured, steps):
