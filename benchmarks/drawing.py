@@ -60,15 +60,22 @@ def _measured(places: list[int], results: list[Result]) -> tuple[list[int], list
 
 
 def _history(axes: Axes, points: Sequence[Result]) -> None:
-    """Seconds against length; the cost model's lines are its FLOPs at the rate that the first row reached."""
+    """Seconds against length; the cost model's lines are its FLOPs at the rate that the first row reached.
+
+    Points of older results name no k, which their row has alone, and have no FLOPs: they get no such lines.
+    """
+    points = [{"k": 1 if p["name"] == "sliding" else "all"} | p for p in points]
     first = [p for p in points if p["name"] == points[0]["name"]]
-    rate = median(p["predicted_flops"] / p["seconds"] for p in first)
+    known = all("predicted_flops" in p for p in points)
+    rate = median(p["predicted_flops"] / p["seconds"] for p in first) if known else None
     for number, (name, k) in enumerate(dict.fromkeys((p["name"], p["k"]) for p in points)):
         own, colour = [p for p in points if (p["name"], p["k"]) == (name, k)], f"C{number}"
         places, seconds = [p["interactions"] for p in own], [p["seconds"] for p in own]
         spread = [[p["seconds"] - p["low"] for p in own], [p["high"] - p["seconds"] for p in own]]
-        axes.plot(places, [p["predicted_flops"] / rate for p in own], "--", color=colour)
-        axes.errorbar(places, seconds, spread, fmt="o-", color=colour, label=f"{name}, k = {k} (dashed: cost model)")
+        if rate is not None:
+            axes.plot(places, [p["predicted_flops"] / rate for p in own], "--", color=colour)
+        note = "" if rate is None else " (dashed: cost model)"
+        axes.errorbar(places, seconds, spread, fmt="o-", color=colour, label=f"{name}, k = {k}{note}")
     axes.set(xscale="log", yscale="log", xlabel="interactions of a user", ylabel="seconds to train on all its targets")
 
 

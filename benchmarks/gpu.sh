@@ -37,17 +37,17 @@ part() { # NAME SECONDS COMMAND...
     echo "== $name: $((SECONDS - begun)) s"
 }
 
-speed() { # SIZE SECONDS ARGUMENTS...
-    local size=$1 limit=$2
-    shift 2
-    rm -f "$results/$size.json"
-    part "$size" "$limit" "$python" benchmarks/paradigms.py --size "$size" --device cuda --precision bf16 \
-        ${data[@]+"${data[@]}"} --rounds 3 --seconds 2 --json "$results/$size.json" --plot "$results/$size.png" "$@"
+speed() { # NAME SIZE SECONDS ARGUMENTS...
+    local name=$1 size=$2 limit=$3
+    shift 3
+    rm -f "$results/$name.json"
+    part "$name" "$limit" "$python" benchmarks/paradigms.py --size "$size" --device cuda --precision bf16 \
+        ${data[@]+"${data[@]}"} --rounds 3 --seconds 2 --json "$results/$name.json" --plot "$results/$name.png" "$@"
 }
 
 if "$python" -c 'import pytest' 2>/dev/null; then
     mapfile -t tests < <(grep -rlE 'pytest\.mark\.gpu' tests --include='test_*.py' | sort)
-    part tests 110 "$python" -m pytest -m gpu --continue-on-collection-errors "${tests[@]}"
+    part tests 100 "$python" -m pytest -rfEs -m gpu --continue-on-collection-errors "${tests[@]}"
 else
     skipped+=("tests (no pytest)")
 fi
@@ -57,14 +57,18 @@ if [ ${#data[@]} -gt 0 ]; then
 else
     skipped+=("training (no packed store)")
 fi
-speed tiny 90 --targets 1000 4000 16000 --tokens-per-pass 131072 --history 50 200 800 --contexts 5 50
+speed tiny tiny 80 --targets 1000 4000 16000 --tokens-per-pass 131072 --history 50 200 800 --contexts 5 50
 # Of float32 weights (bf16 by now), what a layer's backward pass keeps (0.24 MB a token at 1b) and its checkpoints (8 KB a token and
 # layer), all estimated on a CPU, the largest pass of 1b should take about 60 GiB.
-speed 135m 80 --targets 1000 4000 16000 --tokens-per-pass 131072 --activation-checkpointing --history --contexts
-speed 1b 160 --targets 1000 4000 16000 --tokens-per-pass $((free >= 70 ? 98304 : 8192)) --activation-checkpointing \
+speed 135m 135m 80 --targets 1000 4000 16000 --tokens-per-pass 131072 --activation-checkpointing --history --contexts
+tokens=$((free >= 70 ? 98304 : 8192))
+speed 1b 1b 125 --targets 1000 4000 16000 --tokens-per-pass $tokens --activation-checkpointing \
     --rows sliding window-50 window-all isolated unique frozen --history --contexts
+# Beside the rows of the part before: what torch.compile gains, or costs, behind its warm-up.
+speed 1b-compile 1b 60 --targets 1000 --tokens-per-pass $tokens --activation-checkpointing --compile \
+    --rows sliding window-50 --rounds 1 --history --contexts
 if [ "$free" -ge 70 ]; then # 30 GiB of float32 weights until they are halved, activations
-    speed 8b 80 --quick --activation-checkpointing
+    speed 8b 8b 75 --quick --activation-checkpointing
 else
     skipped+=("8b ($free GiB free, 70 needed)")
 fi
@@ -72,8 +76,8 @@ fi
 echo
 [ -f "$results/training.txt" ] && cat "$results/training.txt" && echo
 tables=()
-for size in tiny 135m 1b 8b; do
-    [ -f "$results/$size.json" ] && tables+=("$results/$size.json")
+for name in tiny 135m 1b 1b-compile 8b; do
+    [ -f "$results/$name.json" ] && tables+=("$results/$name.json")
 done
 [ ${#tables[@]} -eq 0 ] || "$python" benchmarks/paradigms.py --table "${tables[@]}" --markdown "$results/speed.md"
 for name in ${skipped[@]+"${skipped[@]}"}; do echo "skipped: $name"; done

@@ -18,7 +18,7 @@ from dti.model.catalogue import give_states
 from dti.model.ctr import CtrModel
 from dti.params import Lora, Train
 from dti.prompts.batching import epoch_steps, shortened
-from dti.prompts.build import interactions_of
+from dti.prompts.build import content_tokens, interactions_of
 from dti.prompts.packing import Prompts, stream_prompts
 from dti.prompts.row import Layout, Row
 from dti.prompts.store import Store, Targets
@@ -54,15 +54,18 @@ class Paradigm:
         """How the model reads."""
         return Sight(self.policy, self.probe_position, self.context, n, content=self.content)
 
-    def piece(self, targets_per_second: float, seconds: float) -> int:
+    def piece(self, targets_per_second: float, seconds: float, filling: int) -> int:
         """Targets of a timed step: all of them, or what the time allows where that changes no rate.
 
-        The rate of a sliding window does not depend on the step, nor does that of prompts that are short beside it.
-        What shares items or holds whole users is timed at its full step.
+        The rate of a sliding window does not depend on the step, nor does that of prompts that are short beside it,
+        as long as they fill a pass. What shares items or holds whole users is timed at its full step.
+
+        Args:
+            filling: targets that fill a pass; no step is cut to fewer.
         """
         if self.k == "all" or self.layout == "unique":
             return self.targets
-        return min(self.targets, max(int(targets_per_second * seconds), CUT * self.k))
+        return min(self.targets, max(int(targets_per_second * seconds), CUT * self.k, filling))
 
 
 @dataclass(frozen=True)
@@ -140,6 +143,12 @@ class Bench:
                 if step.targets.sum() == targets:
                     yield step
             epoch += 1
+
+    def filling(self, paradigm: Paradigm) -> int:
+        """How many targets of a mean stream fill a pass of ``tokens_per_pass`` content tokens."""
+        prompts = stream_prompts(self.store, "train", paradigm.k)
+        tokens = int(content_tokens(self.store, prompts).sum())
+        return -(-self.params.tokens_per_pass * int(prompts.targets.sum()) // tokens)
 
     def step(self, paradigm: Paradigm, prompts: Prompts) -> Step:
         """One whole step with a clock; what is counted is counted behind it."""

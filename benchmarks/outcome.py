@@ -30,7 +30,7 @@ HEADS: tuple[str, ...] = (
     "ratio to sliding window",
     "FLOP bound",
 )
-HEADS += ("reached", "tokens a target", "peak GiB")
+HEADS += ("reached", "tokens a target", "peak GiB", "MFU")
 NAMES = {"sliding": "sliding window", "window": "window stream", "isolated": "isolated stream"}
 NAMES |= {"unique": "isolated unique", "frozen": "isolated unique, frozen content"}
 H100 = 989e12
@@ -136,9 +136,8 @@ def _curves(content: Result) -> Iterator[str]:
 
 
 def markdown(content: Result) -> str:
-    """The rows as a Markdown table in the columns of docs/results.md; without the last one where no peak is known."""
-    measured = any(r["peak_bytes"] for r in content["rows"])
-    heads = HEADS if measured else HEADS[:-1]
+    """The rows as a Markdown table; without the last column, MFU, where no row has one."""
+    heads = HEADS if any(r["mfu"] is not None for r in content["rows"]) else HEADS[:-1]
     lines, before = [heads, ("---",) * len(heads)], ""
     for row in content["rows"]:
         name = NAMES[row["name"]] + (", LoRA" if row["tuning"] == "lora" else "")
@@ -161,7 +160,7 @@ def _shown(row: Result) -> tuple[str, ...]:
         f"{row['predicted_ratio']:.1f}",
         f"{100 * row['reached']:.0f} %",
         f"{row['tokens_per_target']:.1f}",
-        f"{row['peak_bytes'] / 2**30:.2f}" if row["peak_bytes"] else "",
+        *_known(row),
     )
 
 
@@ -175,7 +174,6 @@ def _ratio(point: Result) -> str:
 
 
 def _cells(result: Result) -> tuple[str, ...]:
-    peak, mfu = result["peak_bytes"], result["mfu"]
     texts = (result[name] for name in ("name", "tuning", "k", "layout", "content"))
     rates = (f"{result[name]:,.1f}" for name in ("targets_per_second", "low", "high"))
     return (
@@ -186,6 +184,11 @@ def _cells(result: Result) -> tuple[str, ...]:
         f"{result['tokens_per_target']:.1f}",
         f"{result['predicted_ratio']:.1f}",
         f"{result['reached']:.0%}",
-        "-" if peak is None else f"{peak / 2**30:.2f}",
-        "-" if mfu is None else f"{mfu:.1%}",
+        *_known(result),
     )
+
+
+def _known(result: Result) -> tuple[str, str]:
+    """Peak memory in GiB and MFU, each where it is known."""
+    peak, mfu = result["peak_bytes"], result["mfu"]
+    return "-" if peak is None else f"{peak / 2**30:.2f}", "-" if mfu is None else f"{mfu:.1%}"

@@ -6,6 +6,7 @@
     python benchmarks/paradigms.py --size 135m --rows sliding window-50 frozen
     python benchmarks/paradigms.py --table a.json b.json    # results of earlier runs, as printed
     python benchmarks/paradigms.py --table a.json --markdown a.md     # as a table for docs/results.md
+    python benchmarks/paradigms.py --table a.json --plot a.png        # drawn anew
 
 Rows: `sliding` (a prompt per target, window policy with RoPE: the paper's baseline), `window` (streams of k, ALiBi),
 `isolated` (streams of whole users, label context), `unique` (each distinct item of a pass once, at each of --targets),
@@ -160,7 +161,7 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--json", type=Path, help="where to write the result, anew after every round")
     parser.add_argument("--markdown", type=Path, help="where to write the rows as a Markdown table")
     parser.add_argument("--plot", type=Path, help="where to draw it, a PNG file")
-    parser.add_argument("--table", type=Path, nargs="+", help="print earlier results and measure nothing")
+    parser.add_argument("--table", type=Path, nargs="+", help="show earlier results and measure nothing")
     parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
     given = parser.parse_args(arguments)
     given.arguments = sys.argv[1:] if arguments is None else list(arguments)
@@ -177,6 +178,8 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
         or min(given.history, default=6) < 6
     ):
         parser.error("counts must be at least 1, histories at least 6 (their first five interactions are no targets)")
+    if given.table and given.plot and len(given.table) > 1:
+        parser.error("--plot draws one result; give --table one file")
     return given
 
 
@@ -215,17 +218,17 @@ def run(given: argparse.Namespace) -> Result:
     keep(history=history(bench, paradigms, given.history))
     keep(contexts=contexts(bench, paradigms, given), complete=True)
     show([content], given)
-    if given.plot:
-        draw(given.plot, content, bench.shape)
     return content
 
 
 def show(contents: Sequence[Result], given: argparse.Namespace) -> None:
-    """Print results, and write their rows as Markdown where that is asked for."""
+    """Print results, write their rows as Markdown and draw the only one, where that is asked for."""
     print("\n\n".join(map(table, contents)))
     if given.markdown:
         with atomic_file(given.markdown) as partial:
             partial.write_text("\n\n".join(map(markdown, contents)) + "\n")
+    if given.plot:
+        draw(given.plot, contents[0], SIZES[contents[0]["setup"]["size"]])
 
 
 def child(given: argparse.Namespace) -> None:

@@ -18,12 +18,15 @@ Keep = Callable[[list[Result]], None]
 
 
 def warmed(bench: Bench, paradigm: Paradigm, warmup: int, seconds: float) -> int:
-    """Warm up, and find how many targets a timed step shall hold: each step's rate decides the size of the next."""
-    piece = paradigm.piece(0, seconds)
+    """Warm up, and find how many targets a timed step shall hold: the fastest step so far decides the next one's size.
+
+    What a step compiles slows it; its rate would cut the timed ones to a few launches.
+    """
+    filling, fastest = bench.filling(paradigm), 0.0
     for _ in range(warmup):
-        step = bench.step(paradigm, next(bench.steps(paradigm, piece)))
-        piece = paradigm.piece(step.targets / step.seconds, seconds)
-    return piece
+        step = bench.step(paradigm, next(bench.steps(paradigm, paradigm.piece(fastest, seconds, filling))))
+        fastest = max(fastest, step.targets / step.seconds)
+    return paradigm.piece(fastest, seconds, filling)
 
 
 def nothing(results: list[Result]) -> None:

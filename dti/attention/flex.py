@@ -46,6 +46,9 @@ def _kernel(device: str) -> Any:
     # Content and probes, fixed and changing lengths, with and without gradients: more variants than torch's limit of
     # 8, behind which it would run the plain function, which has no blocks. fullgraph: rather fail than do that.
     torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, 256)
+    # Of several graphs that fit, the oldest, not the last used: otherwise a layer that is computed again in the
+    # backward pass may take another one than before, which saves other tensors (pytorch issue 166926).
+    torch._C._dynamo.eval_frame._set_lru_cache(False)  # type: ignore[attr-defined]
     return torch.compile(flex_attention, fullgraph=True)
 
 

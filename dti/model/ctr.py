@@ -123,7 +123,8 @@ class CtrModel(nn.Module):
         return int(self.stock.config.num_attention_heads)
 
     def _embedded(self, tokens: Tensor) -> Tensor:
-        return self.stock.get_decoder().get_input_embeddings()(tokens[None].to(self.device))
+        # A copy that waited for the GPU would keep this pass from being planned beside the one before.
+        return self.stock.get_decoder().get_input_embeddings()(tokens[None].to(self.device, non_blocking=True))
 
     def _hidden(self, embedded_1TD: Tensor, reading: Reading) -> Tensor:
         decoder = self.stock.get_decoder()

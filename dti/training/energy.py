@@ -3,6 +3,7 @@
 Counters are the machine's: other work on the same devices counts, too.
 """
 
+import os
 from collections.abc import Iterator
 from contextlib import suppress
 from importlib import import_module
@@ -16,7 +17,7 @@ class Meter:
     """Joules since the last look.
 
     Args:
-        gpus: how many GPUs the run uses, the first ones.
+        gpus: how many GPUs the run uses, the first that CUDA shows it.
 
     Attributes:
         sources: what is counted, such as ``GPU`` and ``CPU``; empty where nothing can be read.
@@ -24,7 +25,7 @@ class Meter:
 
     def __init__(self, gpus: int) -> None:
         self.nvml: Any = _nvml() if gpus else None
-        self.gpus = range(gpus)
+        self.gpus = visible(gpus)
         self.last = dict(self._counters())
         self.sources = sorted({name.split()[0] for name in self.last})
 
@@ -40,10 +41,21 @@ class Meter:
         for package in sorted(RAPL.glob("intel-rapl:?")):
             with suppress(OSError, ValueError):  # for root alone, mostly
                 yield f"CPU {package.name}", int((package / "energy_uj").read_text()) / 1e6
-        for number in self.gpus if self.nvml else ():
+        for gpu in self.gpus if self.nvml else ():
             with suppress(self.nvml.NVMLError):
-                handle = self.nvml.nvmlDeviceGetHandleByIndex(number)
-                yield f"GPU {number}", self.nvml.nvmlDeviceGetTotalEnergyConsumption(handle) / 1e3
+                yield f"GPU {gpu}", self.nvml.nvmlDeviceGetTotalEnergyConsumption(self._handle(gpu)) / 1e3
+
+    def _handle(self, gpu: str) -> Any:
+        if gpu.isdecimal():
+            return self.nvml.nvmlDeviceGetHandleByIndex(int(gpu))
+        return self.nvml.nvmlDeviceGetHandleByUUID(gpu)
+
+
+def visible(count: int) -> list[str]:
+    """The first GPUs that CUDA shows this process, as NVML, which shows all, names them: indices or whole UUIDs."""
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    names = map(str, range(count)) if named is None else map(str.strip, named.split(","))
+    return list(names)[:count]
 
 
 def _nvml() -> Any:

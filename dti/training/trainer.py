@@ -158,12 +158,13 @@ class Trainer:
         """The gradients of the step's mean loss; returns that loss and the tokens of all processes' passes."""
         working = len(batch.rows) - batch.idle
         share = batch.targets / self.ranks.count  # the engines average over processes: each share counts that much more
-        loss, tokens = 0.0, 0
+        losses, tokens = [], 0
         for place, row in enumerate(batch.rows):
             count = share if place < working else math.inf
             with self.engine.gathering(last=place == len(batch.rows) - 1):
-                loss += backward(self.engine.module, row, count, self.params.precision) / self.ranks.count
+                losses.append(backward(self.engine.module, row, count, self.params.precision))
             tokens += self.model.tokens_of(row) if place < working else 0
+        loss = torch.stack(losses).double().sum().item() / self.ranks.count  # a GPU is waited for once a step
         if self.ranks.alone:
             return loss, tokens
         loss, total = self.ranks.sum(torch.tensor([loss, tokens], dtype=torch.float64)).tolist()
@@ -216,14 +217,18 @@ class Trainer:
         self.saved = time.monotonic()
 
 
-def backward(model: Shared, row: Row, count: float, precision: str) -> float:
-    """Add a row's share of the mean loss over ``count`` targets to the gradients; returns that share."""
+def backward(model: Shared, row: Row, count: float, precision: str) -> Tensor:
+    """Add a row's share of the mean loss over ``count`` targets to the gradients.
+
+    Returns:
+        that share, (), float32, on the model's device and without a graph: to read it is to wait for a GPU.
+    """
     with arithmetic(model.device, precision):
         logits: Tensor = model(row)
-    answers = torch.from_numpy(row.answer_K).to(model.device, logits.dtype)
+    answers = torch.from_numpy(row.answer_K).to(model.device, logits.dtype, non_blocking=True)
     loss = F.binary_cross_entropy_with_logits(logits, answers, reduction="sum") / count
     loss.backward()
-    return loss.item()
+    return loss.detach()
 
 
 def _ahead(executor: ThreadPoolExecutor, items: Iterator[Batch]) -> Iterator[Batch]:

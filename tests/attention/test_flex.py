@@ -146,3 +146,16 @@ def test_flex_is_refused_where_it_cannot_train():
     ):
         backend_of("flex", CPU)
     assert unsupported(CPU) is not None
+
+
+def test_on_a_gpu_the_kernel_that_a_backward_pass_computes_again_is_the_one_that_was_computed(monkeypatch):
+    """Here the setting alone can be looked at."""
+    newest_first = []
+    monkeypatch.setattr(torch._C._dynamo.eval_frame, "_set_lru_cache", newest_first.append)
+    monkeypatch.setattr(torch, "compile", lambda function, **_: function)
+    with torch._dynamo.config.patch(recompile_limit=8):
+        flex._kernel.__wrapped__("cpu")
+        assert newest_first == []
+        flex._kernel.__wrapped__("cuda")
+        assert newest_first == [False]
+        assert torch._dynamo.config.recompile_limit == 256

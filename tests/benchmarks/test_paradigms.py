@@ -12,6 +12,7 @@ from dti.attention.masks import content_mask_of, listing_of
 from dti.attention.visibility import Sight, view_of
 from dti.errors import DtiError
 from dti.files import read_json
+from dti.home import ROOT
 from dti.model.device import device_of
 from dti.prompts.build import build_row
 from dti.prompts.packing import stream_prompts
@@ -150,6 +151,20 @@ def test_a_run_gives_all_rows_a_table_and_a_plot(micro, tmp_path, capsys):
     assert capsys.readouterr().out.rstrip() == outcome.table(content)
 
 
+def test_older_results_are_printed_and_drawn_anew(tmp_path, capsys):
+    older, plot = ROOT / "benchmarks" / "speed" / "cpu-tiny-one-thread.json", tmp_path / "older.png"
+    assert not {"k", "predicted_flops"} & set(read_json(older)["history"][0])
+    paradigms.main(["--table", str(older), "--plot", str(plot)])
+    assert "history of 800: isolated" in capsys.readouterr().out
+    assert plot.read_bytes().startswith(b"\x89PNG")
+
+
+def test_one_result_is_drawn_at_a_time(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        paradigms.main(["--table", "a.json", "b.json", "--plot", str(tmp_path / "both.png")])
+    assert "--plot draws one result; give --table one file" in capsys.readouterr().err
+
+
 def test_larger_sizes_train_lora_alone_and_quick_has_four_rows():
     assert {p.tuning for p in rows.usual_rows("1b", [1_000], quick=False)} == {"lora"}
     for size, tuning in (("tiny", "full"), ("135m", "lora")):
@@ -178,7 +193,9 @@ def test_rows_are_chosen_by_name_and_k():
 
 def test_only_rows_whose_rate_does_not_depend_on_the_step_are_cut():
     found = rows.usual_rows("tiny", [1_000], quick=False)
-    pieces = {(p.name, p.k): p.piece(20.0, 2.0) for p in found}
+    pieces = {(p.name, p.k): p.piece(20.0, 2.0, filling=30) for p in found}
     assert pieces["sliding", 1] == 40
     assert pieces["window", 50] == 400
+    assert found[0].piece(20.0, 2.0, filling=300) == 300, "a whole pass at least"
+    assert found[0].piece(20.0, 2.0, filling=3_000) == 1_000
     assert {pieces["window", "all"], pieces["isolated", "all"], pieces["unique", "all"]} == {1_000}

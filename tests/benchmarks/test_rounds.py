@@ -3,18 +3,21 @@
 import subprocess
 import sys
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from benchmarks import outcome, paradigms
+from benchmarks import outcome, paradigms, rounds
 from benchmarks.measure import Bench, Paradigm, Step
 from benchmarks.profiling import GROUPS, group_of, shares
 from benchmarks.workloads import one_user, synthetic_store
 from dti.attention.visibility import Sight
 from dti.files import read_json
 from dti.home import ROOT
+from dti.params import Train
 from dti.prompts.batching import rows
+from dti.prompts.build import content_tokens
 from dti.prompts.packing import stream_prompts
 from dti.training import flops
 from dti.training.flops import Shape, Work
@@ -49,6 +52,28 @@ def test_all_rows_warm_up_and_then_take_turns(measured, steps):
     measured(*THREE)
     in_turn = ["sliding", "window", "isolated"]
     assert steps == in_turn + 2 * in_turn
+
+
+@pytest.mark.parametrize(("filling", "timed"), [(5, 200), (400, 400)])
+def test_a_slow_warm_up_step_does_not_shrink_the_timed_ones(filling, timed):
+    rates, sizes = iter([0.5, 80.0, 100.0, 0.5]), []  # targets a second; the first and the last step compile
+
+    def step(paradigm, targets):
+        sizes.append(targets)
+        return Step(targets, targets / next(rates), Work(), distinct=1, texts=1, labels=1, peak=0)
+
+    bench = SimpleNamespace(filling=lambda _: filling, steps=lambda _, targets: iter([targets]), step=step)
+    assert rounds.warmed(bench, replace(SLIDING, targets=1_000), warmup=4, seconds=2.0) == timed
+    assert sizes == [max(filling, size) for size in (8, 8, 160, 200)]
+
+
+@pytest.mark.parametrize("k", [1, 5])
+def test_targets_that_fill_a_pass(k):
+    store = synthetic_store(5, users=40, items=60)
+    bench = Bench(store, Shape(1, 16, 2, 1, 32), Train.model_construct(tokens_per_pass=4_000, seed=1), None, None)
+    paradigm = replace(SLIDING, k=k)
+    step = next(bench.steps(paradigm, bench.filling(paradigm)))
+    assert content_tokens(store, step).sum() == pytest.approx(4_000, rel=0.2)
 
 
 def test_the_median_and_the_extremes_of_rounds_are_reported():
@@ -128,10 +153,12 @@ def test_rows_as_markdown():
         "| sliding window, LoRA | 1 | 10 | 0.35 [0.3, 0.4] | 1.0 | 2.0 | 50 % | 11.0 | 1.00 |",
         "| isolated unique, frozen content, LoRA | all | 10 | 60 [50, 70] | 171.4 | 2.0 | 8571 % | 11.0 | 1.00 |",
     ]
-    for result in results:
-        result["peak_bytes"] = None
-    assert "peak GiB" not in outcome.markdown(content)
-    assert {line.count("|") for line in outcome.markdown(content).splitlines()} == {9}
+    results[0] |= {"peak_bytes": None, "mfu": 0.25}
+    lines = outcome.markdown(content).splitlines()
+    assert lines[0].endswith("| tokens a target | peak GiB | MFU |")
+    assert lines[2].endswith("| 11.0 | - | 25.0% |")
+    assert lines[3].endswith("| 11.0 | 2.00 | - |")
+    assert {line.count("|") for line in lines} == {11}
 
 
 def test_lengths_of_history_are_warmed_up_and_rows_take_turns(measured, steps):

@@ -65,11 +65,32 @@ def test_patience_zero_never_stops_early(project, scripted, monkeypatch):
 def test_a_loss_that_is_not_finite_stops_before_the_weights_change(project, monkeypatch):
     run = project("broken")
     steps = []
-    monkeypatch.setattr(trainer, "backward", lambda model, row, count, precision: float("nan"))
+    monkeypatch.setattr(trainer, "backward", lambda model, row, count, precision: torch.tensor(torch.nan))
     monkeypatch.setattr(torch.optim.AdamW, "step", lambda self: steps.append(1))
     with pytest.raises(DtiError, match="step 1: the loss is nan, .* lower train.learning_rate"):
         run.train_here(monkeypatch)
     assert steps == []
+
+
+def test_losses_stay_on_the_device_and_add_up(project, monkeypatch):
+    passes, steps = [], []
+    backward, step = trainer.backward, Trainer._step
+
+    def spy(model, row, count, precision):
+        passes.append(backward(model, row, count, precision))
+        return passes[-1]
+
+    def first(self, batch):
+        steps.append((step(self, batch), len(batch.rows)))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(trainer, "backward", spy)
+    monkeypatch.setattr(Trainer, "_step", first)
+    with pytest.raises(KeyboardInterrupt):
+        project("passes", tokens_per_pass=64).train_here(monkeypatch)
+    assert all(isinstance(loss, torch.Tensor) and loss.shape == () and not loss.requires_grad for loss in passes)
+    assert steps == [(pytest.approx(sum(map(float, passes))), len(passes))]
+    assert len(passes) > 1
 
 
 def test_bf16_trains_and_keeps_logits_and_loss_in_float32(project, monkeypatch):
