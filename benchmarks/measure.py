@@ -27,6 +27,8 @@ from dti.training.flops import Shape, Tuning, Work, counted
 from dti.training.probe import timed_step
 from dti.training.schedule import optimiser_of
 
+STREAM_PASS = 16_384
+"""Content tokens of a pass of streams on a CPU, at most: they share nothing in it, and large ones are slower."""
 CUT = 8
 """A step of a prompt of k targets holds at least this many, so that cuts at its ends do not count."""
 
@@ -132,11 +134,17 @@ class Bench:
         model.sight, model.layout = paradigm.sight(self.store.meta.n), paradigm.layout
         return model.train()
 
+    def train_of(self, paradigm: Paradigm) -> Train:
+        """How the row is trained: on a CPU streams, the sliding window's too, have passes of a size that suits them."""
+        if self.device.type != "cpu" or paradigm.layout == "unique":
+            return self.params
+        return self.params.model_copy(update={"tokens_per_pass": min(self.params.tokens_per_pass, STREAM_PASS)})
+
     def steps(self, paradigm: Paradigm, targets: int) -> Iterator[Prompts]:
         """Steps of exactly so many targets, epoch after epoch; one of all targets where the store has no more."""
         prompts = stream_prompts(self.store, "train", paradigm.k)
         if paradigm.policy == "isolated":
-            prompts = shortened(self.store, prompts, self.params.tokens_per_pass)
+            prompts = shortened(self.store, prompts, self.train_of(paradigm).tokens_per_pass)
         targets, epoch = min(targets, int(prompts.targets.sum())), 0
         while True:
             for step in epoch_steps(self.store, prompts, targets, (self.params.seed, epoch)):
@@ -145,16 +153,17 @@ class Bench:
             epoch += 1
 
     def filling(self, paradigm: Paradigm) -> int:
-        """How many targets of a mean stream fill a pass of ``tokens_per_pass`` content tokens."""
+        """How many targets of a mean stream fill a pass."""
         prompts = stream_prompts(self.store, "train", paradigm.k)
         tokens = int(content_tokens(self.store, prompts).sum())
-        return -(-self.params.tokens_per_pass * int(prompts.targets.sum()) // tokens)
+        return -(-self.train_of(paradigm).tokens_per_pass * int(prompts.targets.sum()) // tokens)
 
     def step(self, paradigm: Paradigm, prompts: Prompts) -> Step:
         """One whole step with a clock; what is counted is counted behind it."""
         model = self.model(paradigm)
         self._settle()
-        batch, seconds = timed_step(model, self.optimisers[paradigm.tuning], self.store, prompts, self.params)
+        optimiser, train = self.optimisers[paradigm.tuning], self.train_of(paradigm)
+        batch, seconds = timed_step(model, optimiser, self.store, prompts, train)
         peak = self._settle()
         return self._counted(model.sight, prompts, batch, seconds, peak)
 

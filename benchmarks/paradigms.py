@@ -58,7 +58,7 @@ from dti.training.memory import peak_bytes  # noqa: E402
 from dti.training.run import compile_seconds  # noqa: E402
 
 PASS = {"tiny": 32_768, "135m": 8_192, "1b": 8_192, "8b": 4_096}
-"""Content tokens of a forward pass, by size; all rows of a run have the same."""
+"""Content tokens of a forward pass, by size; on a CPU streams have fewer (measure.py)."""
 
 
 def paradigms_of(given: argparse.Namespace) -> list[Paradigm]:

@@ -45,7 +45,7 @@ def add_profiles(bench: Bench, paradigms: Sequence[Paradigm], results: Sequence[
 
 def profiled(bench: Bench, paradigm: Paradigm, prompts: Prompts) -> dict[str, float]:
     """Shares of a step's time by group; rows, which no operation of torch builds, are timed by themselves."""
-    model, params = bench.model(paradigm), bench.params
+    model, params = bench.model(paradigm), bench.train_of(paradigm)
     began = time.perf_counter()
     list(rows(bench.store, prompts, params.tokens_per_pass, model.layout))
     built = 1e6 * (time.perf_counter() - began)

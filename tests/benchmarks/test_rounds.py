@@ -7,15 +7,17 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 
 from benchmarks import outcome, paradigms, rounds
 from benchmarks.measure import Bench, Paradigm, Step
 from benchmarks.profiling import GROUPS, group_of, shares
-from benchmarks.workloads import one_user, synthetic_store
+from benchmarks.rows import usual_rows
+from benchmarks.workloads import SIZES, one_user, synthetic_store
 from dti.attention.visibility import Sight
 from dti.files import read_json
 from dti.home import ROOT
-from dti.params import Train
+from dti.params import Train, load_params
 from dti.prompts.batching import rows
 from dti.prompts.build import content_tokens
 from dti.prompts.packing import stream_prompts
@@ -245,3 +247,13 @@ def test_the_quick_run_ends_in_two_minutes(tmp_path):
     content = read_json(target)
     assert content["complete"]
     assert len([row["ratio"] for row in content["rows"]]) == 4
+
+
+@pytest.mark.parametrize(("device", "unique", "stream"), [("cpu", 131_072, 16_384), ("cuda", 131_072, 131_072)])
+def test_streams_have_smaller_passes_on_a_cpu(device, unique, stream):
+    """They share nothing in a pass: the sliding window must not be slowed down by what suits another row."""
+    train = load_params().train.model_copy(update={"tokens_per_pass": 131_072})
+    bench = Bench(None, SIZES["tiny"], train, None, torch.device(device))
+    found = {(row.name, row.layout): bench.train_of(row).tokens_per_pass for row in usual_rows("tiny", [1_000], False)}
+    assert {size for (_, layout), size in found.items() if layout == "unique"} == {unique}
+    assert {size for (_, layout), size in found.items() if layout == "stream"} == {stream}
