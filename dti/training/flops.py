@@ -2,8 +2,9 @@
 
 A token costs ``6 N`` in full training and ``4 N`` with LoRA (N: weights of the matrices that it passes through; a
 frozen matrix needs no gradient of its own). A pair of a query and a key that it reads costs ``12 W`` a layer (W the
-width of all query heads): ``4 W`` forward for score and value, twice that backward. A probe passes through all L
-layers; content through all but the last, of which only its keys and values are computed, as nobody reads the rest.
+width of all query heads): ``4 W`` forward for score and value, twice that backward, or as much again (``8 W`` in all)
+where key and value are kept states, which get no gradient. A probe passes through all L layers; content through all but
+the last, of which only its keys and values are computed, as nobody reads the rest.
 Embeddings, the two-row head, norms, softmax, the adapter's own matrices and the optimiser are left out. A kernel that
 computes pairs only to mask them does more.
 
@@ -65,12 +66,16 @@ class Shape:
 
 @dataclass(frozen=True)
 class Work:
-    """Tokens, and pairs of a query and a key that it reads; those of content and those of probes."""
+    """Tokens, and pairs of a query and a key that it reads; those of content and those of probes.
+
+    ``kept_pairs`` are those of probes with kept states.
+    """
 
     content: float = 0
     content_pairs: float = 0
     probes: float = 0
     probe_pairs: float = 0
+    kept_pairs: float = 0
 
     def __add__(self, other: "Work") -> "Work":
         return Work(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
@@ -83,13 +88,14 @@ class Work:
     @property
     def pairs(self) -> float:
         """All pairs."""
-        return self.content_pairs + self.probe_pairs
+        return self.content_pairs + self.probe_pairs + self.kept_pairs
 
     def flops(self, shape: Shape, tuning: Tuning) -> float:
-        """``(6 or 4) N tokens + 12 W pairs`` over the layers that content and probes pass through."""
+        """``(6 or 4) N tokens + (12 or 8) W pairs`` over the layers that content and probes pass through."""
         linear = shape.weights * self.probes + shape.content_weights * self.content
-        read = shape.layers * self.probe_pairs + (shape.layers - 1) * self.content_pairs
-        return (6 if tuning == "full" else 4) * linear + 12 * shape.width * read
+        read = 12 * (shape.layers * self.probe_pairs + (shape.layers - 1) * self.content_pairs)
+        read += 8 * shape.layers * self.kept_pairs
+        return (6 if tuning == "full" else 4) * linear + shape.width * read
 
 
 def probe(n: int, c: float, context: str) -> Work:
@@ -137,8 +143,13 @@ def unique(n: int, c: float, context: str, distinct: float, labels: float) -> Wo
 
 
 def frozen(n: int, c: float, context: str) -> Work:
-    """Content whose states are kept: the probe alone; per target."""
-    return probe(n, c, context)
+    """Content whose states are kept: the probe alone; per target. All but its own key are kept states."""
+    return _kept(probe(n, c, context))
+
+
+def _kept(reading: Work) -> Work:
+    """The same probes where all keys but each one's own are kept states."""
+    return Work(probes=reading.probes, probe_pairs=reading.probes, kept_pairs=reading.probe_pairs - reading.probes)
 
 
 def counted(row: Row, sight: Sight) -> Work:
@@ -147,5 +158,5 @@ def counted(row: Row, sight: Sight) -> Work:
     pairs = sum(int((s.high_K - s.low_K).clamp(min=0).sum()) for s in view.segments) + view.probes
     reading = Work(probes=view.probes, probe_pairs=pairs)
     if sight.content == "frozen":
-        return reading
+        return _kept(reading)
     return Work(view.content, int((view.stop_S - view.start_S).clamp(min=0).sum()) + view.content) + reading

@@ -62,6 +62,7 @@ def test_closed_form_equals_counted_pairs_and_masks(row, way, k, context):
         labels = (built.tokens_S.size - texts * TEXT) / texts
         formula = flops.unique(N, TEXT + 1, context, texts / k, labels)
     assert (formula.tokens * k, formula.pairs * k) == pytest.approx((work.tokens, work.pairs))
+    assert work.kept_pairs == formula.kept_pairs * k == (dense - k if way == "frozen" else 0)
 
 
 @pytest.mark.parametrize("way", [flops.window, flops.isolated])
@@ -81,7 +82,9 @@ def test_a_shape_counts_the_matrices_of_its_model():
     unread = [last.self_attn.q_proj, last.self_attn.o_proj, last.mlp]  # of content, in the last layer
     assert shape.content_weights == shape.weights - sum(p.numel() for part in unread for p in part.parameters())
     assert content.flops(shape, "full") == 12 * shape.content_weights + 12 * 3 * 1 * 24
-    assert content + probes == Work(2, 3, 2, 3)
+    kept = Work(kept_pairs=3)
+    assert kept.flops(shape, "lora") == 8 * 3 * 2 * 24
+    assert content + probes + kept == Work(2, 3, 2, 3, 3)
 
 
 def test_the_synthetic_store_is_always_the_same_and_shaped_like_ml_1m():
