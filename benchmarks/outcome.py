@@ -35,8 +35,8 @@ NAMES = {"sliding": "sliding window", "window": "window stream", "isolated": "is
 NAMES |= {"unique": "isolated unique", "frozen": "isolated unique, frozen content"}
 H100 = 989e12
 """FLOP/s of an H100's tensor cores in bf16, without sparsity."""
-MFU = "MFU = (6 N (full) or 4 N (LoRA) x tokens + 12 W (kept states: 8 W) x pairs read, in each layer that computes them)"
-MFU += " of a target, counted from the rows, x targets/s / peak"
+MFU = "MFU = (6 N (full) or 4 N (LoRA) x tokens + 12 W (kept states: 8 W) x pairs read, in each layer that computes"
+MFU += " them) of a target, counted from the rows, x targets/s / peak"
 Result = dict[str, Any]
 
 
