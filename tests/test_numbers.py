@@ -29,13 +29,17 @@ def percent(share: float) -> str:
     return f"{100 * share:.0f} %"
 
 
+def spread(row: dict[str, Any]) -> str:
+    return f"[{row['ratio_low']:.1f}, {row['ratio_high']:.1f}]"
+
+
 def test_speeds() -> None:
     rows = [
         [
             str(row["k"]),
             f"{row['targets_per_step']:,}",
             f"{row['targets_per_second']:,.0f} [{row['low']:,.0f}, {row['high']:,.0f}]",
-            f"{row['ratio']:.1f}",
+            f"{row['ratio']:.1f}" + ("" if row["name"] == "sliding" else f" {spread(row)}"),
             f"{row['predicted_ratio']:.1f}",
             percent(row["reached"]),
         ]
