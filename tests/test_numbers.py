@@ -172,6 +172,33 @@ def test_longer_contexts_and_tokens_of_items() -> None:
     assert sorted(shown) == sorted(rows)
 
 
+def test_runs_beside_their_plans() -> None:
+    """What runs took, and how far the plan's own numbers are from that."""
+    took = {}
+    for path in STUDY.glob("plans/*.json"):
+        cell = json.loads(path.read_text())
+        train = cell["train"]
+        took[cell["group"], str(cell["parameters"]["pack"]["k"])] = (train["training_hours"], train["peak_bytes"])
+    rows = table("**The other ways of a plan**")
+    assert len(rows) == len(took)
+    for name, k, predicted, hours, off, memory, peak, off_memory in rows:
+        assert (hours, peak) == (f"{took[name, k][0]:.4f}", f"{took[name, k][1] / 2**30:.2f}")
+        # The documents have the plan's numbers rounded.
+        assert abs(float(predicted) / took[name, k][0] - 1 - float(off.rstrip("%")) / 100) < 0.02
+        assert abs(float(memory) / float(peak) - 1 - float(off_memory.rstrip("%")) / 100) < 0.02
+
+
+def test_a_pretrained_model_on_a_subsample() -> None:
+    rows = []
+    for group in ("sliding", "frozen"):
+        for path in STUDY.glob(f"smollm2-subsample/{group}-*.json"):
+            cell = json.loads(path.read_text())["metrics"]
+            interval = f"[{cell['auc_low']:.4f}, {cell['auc_high']:.4f}]"
+            scores = (f"{cell['auc']:.4f} {interval}", f"{cell['log_loss']:.4f}", f"{cell['gauc']:.4f}")
+            rows.append([*scores, f"{cell['training_hours']:.2f}"])
+    assert [cells[1:5] for cells in table("**Its sliding window, on 20 users**")] == rows
+
+
 def test_no_placeholder_is_left() -> None:
     documents = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
     assert [path.name for path in documents if "@@" in path.read_text()] == []
