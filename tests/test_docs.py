@@ -70,6 +70,8 @@ ELSEWHERE = {
     "python -m dti score": "tests/serving/test_batch.py",
     "python benchmarks/paradigms.py": "tests/benchmarks/test_paradigms.py",
     "benchmarks/paradigms.py": "tests/benchmarks/test_paradigms.py",
+    "python benchmarks/plans.py": "tests/benchmarks/test_plans.py",
+    "benchmarks/plans.py": "tests/benchmarks/test_plans.py",
     "python benchmarks/overhead.py": "tests/flows/test_served.py",
     "python benchmarks/scale.py": "tests/data/test_scale.py",
     "pytest -m slow": "tests/training/test_processes.py",
