@@ -72,7 +72,8 @@ def test_a_slow_warm_up_step_does_not_shrink_the_timed_ones(filling, timed):
 @pytest.mark.parametrize("k", [1, 5])
 def test_targets_that_fill_a_pass(k):
     store = synthetic_store(5, users=40, items=60)
-    bench = Bench(store, Shape(1, 16, 2, 1, 32), Train.model_construct(tokens_per_pass=4_000, seed=1), None, None)
+    train = Train.model_construct(tokens_per_pass=4_000, seed=1)
+    bench = Bench(store, Shape(1, 16, 2, 1, 32), train, None, torch.device("cpu"))
     paradigm = replace(SLIDING, k=k)
     step = next(bench.steps(paradigm, bench.filling(paradigm)))
     assert content_tokens(store, step).sum() == pytest.approx(4_000, rel=0.2)
