@@ -77,8 +77,7 @@ class Banded:
         def read(x: Tensor, read_GB: Tensor) -> Tensor:
             return x.index_select(0, read_GB.flatten()).view(read_GB.shape[0], -1, *width).transpose(1, 2)
 
-        keys = torch.cat([read(k, reach.read_GB)] * len(values), dim=2)
-        value = torch.cat([read(x, reach.read_GB) for x in values], dim=2)
+        keys, value = (_joined([read(x, reach.read_GB) for x in banks]) for banks in ([k] * len(values), values))
         mask = reach.mask_G1CW if reach.mask_G1CW.dtype == torch.bool else reach.mask_G1CW.to(q.dtype)
         out = F.scaled_dot_product_attention(read(q, reach.block_G[:, None]), keys, value, mask, scale=scale)
         return out.transpose(1, 2).flatten(1)
@@ -100,6 +99,11 @@ class Banded:
             query, key = (self.view.order_S[x.clamp(max=self.view.content - 1)] for x in (query_GC1, key_G1W))
             mask_GCW = _two_banks(torch.zeros(mask_GCW.shape), mask_GCW, query - key, self.view.content_alpha)
         return Reach(*(x.to(self.device) for x in (block_G, read_GB, mask_GCW.unsqueeze(1))))
+
+
+def _joined(banks: Sequence[Tensor]) -> Tensor:
+    """Keys or values of all banks side by side, (G, H, banks W, D); one alone is not copied."""
+    return banks[0] if len(banks) == 1 else torch.cat(list(banks), dim=2)
 
 
 def _two_banks(bias: Tensor, mask: Tensor, distance: Tensor, alpha: Tensor) -> Tensor:

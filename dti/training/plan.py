@@ -182,9 +182,8 @@ class Planner:
         states = self.model.states.shape.bytes if way.attention.content == "frozen" and self.model.states else 0
         first = self._first_pass(way, next(self._steps(way)))
         row = next(rows(self.store, first, self.params.train.tokens_per_pass, way.attention.layout))
-        return (
-            self.libraries + held + 16 * trained + states + 2 * kept_bytes(self.model, row, self.params.train.precision)
-        )
+        kept = kept_bytes(self.model, row, self.params.train.precision)
+        return self.libraries + held + 16 * trained + states + 2 * kept
 
     def _steps(self, way: Way) -> Iterator[Prompts]:
         """Steps as training makes them, epoch after epoch."""
