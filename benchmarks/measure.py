@@ -17,8 +17,9 @@ from dti.model.backbone import halve_frozen, with_lora
 from dti.model.catalogue import give_states
 from dti.model.ctr import CtrModel
 from dti.params import Lora, Train
-from dti.prompts.batching import epoch_steps, shortened
+from dti.prompts.batching import shortened
 from dti.prompts.build import content_tokens, interactions_of
+from dti.prompts.composition import epoch_steps
 from dti.prompts.packing import Prompts, stream_prompts
 from dti.prompts.row import Layout, Row
 from dti.prompts.store import Store, Targets

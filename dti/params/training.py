@@ -11,6 +11,9 @@ from dti.params.section import Fraction, Positive, Section
 class Train(Section):
     epochs: Positive = Field(description="passes over the training targets, at most")
     targets_per_step: Positive = Field(description="targets per optimiser step")
+    composition: Literal["mixed", "overlapping"] = Field(
+        description="prompts of a step: mixed = at random; overlapping = such as share items (layout unique)"
+    )
     tokens_per_pass: int = Field(
         ge=64,
         description="content tokens of a forward pass: bounds the memory; layout unique shares items within a pass",

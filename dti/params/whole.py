@@ -40,6 +40,9 @@ class Params(Section):
             raise ValueError(f"data.sha256 has no meaning for data.name {self.data.name}; set it to null")
         if self.attention.content == "frozen" and self.model.tuning == "full":
             raise ValueError("attention.content frozen needs model.tuning lora: full training changes content, too")
+        once = self.attention.layout == "unique" and self.attention.content == "trained"
+        if self.train.composition == "overlapping" and not once:
+            raise ValueError("train.composition overlapping needs attention.layout unique with content trained")
         if self.pack.item_tokens and self.model.backbone != "tiny":
             raise ValueError("pack.item_tokens needs model.backbone tiny: a pretrained vocabulary has no such tokens")
         if self.template_name not in self.pack.templates:

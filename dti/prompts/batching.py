@@ -1,4 +1,4 @@
-"""Steps of exactly as many targets as asked for, with users mixed; passes that fit the memory."""
+"""Passes that fit the memory."""
 
 from collections.abc import Iterator
 from dataclasses import fields
@@ -8,36 +8,9 @@ import numpy as np
 
 from dti.prompts.build import build_row, content_tokens, interactions_of, prefix_lengths
 from dti.prompts.packing import Prompts, first_rows
-from dti.prompts.row import Ints, Layout, Row, ranges, reach
+from dti.prompts.row import Ints, Layout, Row, reach
 from dti.prompts.store import Store
 from dti.prompts.unique import build_unique
-
-
-def epoch_steps(store: Store, prompts: Prompts, targets: int, seed: tuple[int, int]) -> Iterator[Prompts]:
-    """Yield the epoch's steps: all prompts in random order, ``targets`` targets in each step (the last takes the rest).
-
-    A prompt that crosses the border of a step is cut there; its second piece gets n context interactions of its own,
-    so each target still sees what its prompt would have shown it.
-
-    Args:
-        seed: of the order: the run's seed and the epoch.
-    """
-    shuffled = prompts.take(np.random.default_rng(seed).permutation(len(prompts)))
-    first_P = first_rows(store, shuffled)
-    stop_P = np.cumsum(shuffled.targets)
-    begin_P = stop_P - shuffled.targets
-    pieces_P = (stop_P - 1) // targets - begin_P // targets + 1
-    owner = np.repeat(np.arange(len(shuffled)), pieces_P)
-    step = (begin_P // targets)[owner] + ranges(np.zeros_like(pieces_P), pieces_P)
-    shift = shuffled.target_start[owner] - begin_P[owner]
-    start = np.maximum(begin_P[owner], step * targets) + shift
-    stop = np.minimum(stop_P[owner], (step + 1) * targets) + shift
-    whole = start == shuffled.target_start[owner]
-    context = np.where(whole, shuffled.context_start[owner], np.maximum(first_P[owner], start - store.meta.n))
-    cut = Prompts(shuffled.shard[owner], context, start, stop)
-    borders = np.flatnonzero(np.diff(step, prepend=-1))
-    for low, high in zip(borders, np.append(borders[1:], len(step)), strict=True):
-        yield cut.take(slice(low, high))
 
 
 def shortened(store: Store, prompts: Prompts, tokens: int) -> Prompts:

@@ -30,7 +30,8 @@ import torch
 
 from dti.model.ctr import CtrModel
 from dti.params import Attention, Params
-from dti.prompts.batching import epoch_steps, passes, rows, shortened
+from dti.prompts.batching import passes, rows, shortened
+from dti.prompts.composition import Composition, epoch_steps
 from dti.prompts.packing import Prompts, stream_prompts, training_prompts
 from dti.prompts.store import Store, Targets
 from dti.training.checkpoint import trained_weights
@@ -192,8 +193,9 @@ class Planner:
         train, epoch = self.params.train, 0
         if way.attention.policy == "isolated":
             prompts = shortened(self.store, prompts, train.tokens_per_pass)
+        composition: Composition = train.composition if way.attention.layout == "unique" else "mixed"
         while True:
-            yield from epoch_steps(self.store, prompts, train.targets_per_step, (train.seed, epoch))
+            yield from epoch_steps(self.store, prompts, train.targets_per_step, (train.seed, epoch), composition)
             epoch += 1
 
     def _first_pass(self, way: Way, step: Prompts) -> Prompts:

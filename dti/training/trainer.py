@@ -18,7 +18,7 @@ from dti.model.device import arithmetic
 from dti.model.scoring import answers_of, logits_of, probability
 from dti.params import Train
 from dti.progress import Progress
-from dti.prompts.batching import epoch_steps
+from dti.prompts.composition import epoch_steps
 from dti.prompts.packing import Prompts
 from dti.prompts.row import Row
 from dti.prompts.store import Store
@@ -101,7 +101,10 @@ class Trainer:
     def _epoch(self, asked: Callable[[], bool]) -> None:
         state, params = self.state, self.params
         total = int(self.work.training.targets.sum())
-        steps = epoch_steps(self.work.store, self.work.training, params.targets_per_step, (params.seed, state.epoch))
+        seed = (params.seed, state.epoch)
+        steps = epoch_steps(
+            self.work.store, self.work.training, params.targets_per_step, seed, composition=params.composition
+        )
         self.model.train()
         self.meter.joules()
         what, done = f"epoch {state.epoch + 1}/{params.epochs}", min(state.step * params.targets_per_step, total)

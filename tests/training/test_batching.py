@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 from dti.attention.visibility import Sight
-from dti.prompts.batching import epoch_steps, passes
-from dti.prompts.build import content_tokens
+from dti.prompts import composition as composition_module
+from dti.prompts.batching import passes
+from dti.prompts.build import content_tokens, interactions_of
+from dti.prompts.composition import epoch_steps
 from dti.prompts.packing import Prompts, ranges, training_prompts
 from dti.training.run import work_of
 from dti.training.schedule import rate_at
@@ -25,29 +27,48 @@ def places(prompts):
     return ranges(prompts.target_start, prompts.targets).tolist()
 
 
+@pytest.mark.parametrize("composition", ["mixed", "overlapping"])
 @pytest.mark.parametrize("targets", [1, 7, 8, 1000])
-def test_steps_are_exact_and_complete(store, targets):
+def test_steps_are_exact_and_complete(store, targets, composition, small_pieces):
     prompts = training_prompts(store)
-    steps = list(epoch_steps(store, prompts, targets, (1, 0)))
+    steps = list(epoch_steps(store, prompts, targets, (1, 0), composition))
     sizes = [int(step.targets.sum()) for step in steps]
     total = int(prompts.targets.sum())
     assert sizes == [targets] * (total // targets) + ([total % targets] if total % targets else [])
     assert sorted(places(Prompts.join(steps))) == sorted(places(prompts))
 
 
-def test_every_target_keeps_its_n_context_interactions(store):
+@pytest.mark.parametrize("composition", ["mixed", "overlapping"])
+def test_every_target_keeps_its_n_context_interactions(store, composition, small_pieces):
     order = store.shards[0].order
-    for step in epoch_steps(store, training_prompts(store), 5, (1, 0)):
+    for step in epoch_steps(store, training_prompts(store), 5, (1, 0), composition):
         available = order[step.target_start]
         assert (step.target_start - step.context_start == np.minimum(available, 4)).all()
 
 
-def test_the_order_depends_on_seed_and_epoch_alone(store):
+@pytest.mark.parametrize("composition", ["mixed", "overlapping"])
+def test_the_order_depends_on_seed_and_epoch_alone(store, composition, small_pieces):
     prompts = training_prompts(store)
     first, again, other = (
-        places(Prompts.join(list(epoch_steps(store, prompts, 5, s)))) for s in ((1, 0), (1, 0), (1, 1))
+        places(Prompts.join(list(epoch_steps(store, prompts, 5, s, composition)))) for s in ((1, 0), (1, 0), (1, 1))
     )
     assert first == again != other
+
+
+def test_overlapping_steps_hold_users_of_the_same_items(make_store):
+    histories = [[(kind * 3 + place % 3, place % 2) for place in range(7)] for kind in (0, 1, 2) * 4]
+    texts = [f"item {number}" for number in range(9)]
+    store = make_store(histories, texts, splits=[["context"] + ["train"] * 6] * 12, n=2, k="all")
+    steps = list(epoch_steps(store, training_prompts(store), 24, (1, 0), "overlapping"))
+    kinds = [set(interactions_of(store, step).item_M // 3) for step in steps]
+    assert sorted(kinds, key=min) == [{0}, {1}, {2}]
+
+
+@pytest.fixture
+def small_pieces(monkeypatch):
+    """Several pieces a prompt, several chunks an epoch."""
+    monkeypatch.setattr(composition_module, "PIECE", 4)
+    monkeypatch.setattr(composition_module, "CHUNK", 5)
 
 
 @pytest.mark.parametrize("tokens", [1, 30, 10_000])

@@ -17,7 +17,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from dti.errors import DtiError
 from dti.params import load_params
-from dti.prompts.batching import epoch_steps
+from dti.prompts.composition import epoch_steps
 from dti.prompts.packing import Prompts, recut, training_prompts
 from dti.prompts.row import ranges
 from dti.prompts.store import Store
