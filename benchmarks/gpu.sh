@@ -57,10 +57,13 @@ if [ ${#data[@]} -gt 0 ]; then
 else
     skipped+=("training (no packed store)")
 fi
-speed tiny tiny 80 --targets 1000 4000 16000 --tokens-per-pass 131072 --history 50 200 800 --contexts 5 50
+# Composing overlapping steps takes a CPU too many of these seconds; paradigms.py has their rows by default.
+rows=(--rows sliding window isolated unique frozen)
+speed tiny tiny 80 "${rows[@]}" --targets 1000 4000 16000 --tokens-per-pass 131072 --history 50 200 800 --contexts 5 50
 # Of weights (in float32; LoRA's base has been bf16 since), what a layer's backward pass keeps (0.24 MB a token at 1b) and
 # its checkpoints (8 KB a token and layer), all estimated on a CPU, the largest pass of 1b should take about 60 GiB.
-speed 135m 135m 80 --targets 1000 4000 16000 --tokens-per-pass 131072 --activation-checkpointing --history --contexts
+speed 135m 135m 80 "${rows[@]}" --targets 1000 4000 16000 --tokens-per-pass 131072 --activation-checkpointing \
+    --history --contexts
 tokens=$((free >= 70 ? 98304 : 8192))
 speed 1b 1b 125 --targets 1000 4000 16000 --tokens-per-pass $tokens --activation-checkpointing \
     --rows sliding window-50 window-all isolated unique frozen --history --contexts

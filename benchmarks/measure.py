@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import count
 
 import numpy as np
 import torch
@@ -19,7 +20,7 @@ from dti.model.ctr import CtrModel
 from dti.params import Lora, Train
 from dti.prompts.batching import shortened
 from dti.prompts.build import content_tokens, interactions_of
-from dti.prompts.composition import epoch_steps
+from dti.prompts.composition import Composition, epoch_steps
 from dti.prompts.packing import Prompts, stream_prompts
 from dti.prompts.row import Layout, Row
 from dti.prompts.store import Store, Targets
@@ -47,11 +48,17 @@ class Paradigm:
     context: Context
     layout: Layout = "stream"
     content: Content = "trained"
+    composition: Composition = "mixed"
 
     @property
     def key(self) -> str:
         """Names the row among all of a run."""
         return f"{self.name} k={self.k} {self.targets} {self.tuning}".replace(" ", "-")
+
+    @property
+    def steps_a_round(self) -> int:
+        """Several where one step costs more than another: those that were composed last share least."""
+        return 8 if self.composition == "overlapping" else 1
 
     def sight(self, n: int) -> Sight:
         """How the model reads."""
@@ -76,7 +83,7 @@ class Step:
     """What one timed step took.
 
     Attributes:
-        seconds: rows built, forward, backward, clipped, weights updated.
+        seconds: prompts chosen, rows built, forward, backward, clipped, weights updated.
         work: tokens and pairs, counted.
         distinct: distinct items among its interactions.
         texts, labels: encoded texts, and the label tokens behind them.
@@ -91,6 +98,11 @@ class Step:
     labels: int
     peak: int
 
+    def __add__(self, other: "Step") -> "Step":
+        """Both together."""
+        sums = {name: getattr(self, name) + getattr(other, name) for name in vars(self) if name != "peak"}
+        return Step(**sums, peak=max(self.peak, other.peak))
+
 
 @dataclass
 class Bench:
@@ -98,6 +110,7 @@ class Bench:
 
     Attributes:
         catalogue: what computing the states of frozen content took; empty without such a row.
+        epochs: the steps of epochs that were composed, and the seconds that this took for each target.
     """
 
     store: Store
@@ -108,6 +121,7 @@ class Bench:
     models: dict[Tuning, CtrModel] = field(default_factory=dict)
     optimisers: dict[Tuning, torch.optim.Optimizer] = field(default_factory=dict)
     catalogue: dict[str, float] = field(default_factory=dict)
+    epochs: dict[tuple[Paradigm, int, int], tuple[list[Prompts], float]] = field(init=False, default_factory=dict)
 
     def prepare(self, paradigms: Sequence[Paradigm]) -> None:
         """Make the models, and the states that frozen content needs, in a temporary home."""
@@ -141,17 +155,45 @@ class Bench:
             return self.params
         return self.params.model_copy(update={"tokens_per_pass": min(self.params.tokens_per_pass, STREAM_PASS)})
 
-    def steps(self, paradigm: Paradigm, targets: int) -> Iterator[Prompts]:
-        """Steps of exactly so many targets, epoch after epoch; one of all targets where the store has no more."""
-        prompts = stream_prompts(self.store, "train", paradigm.k)
-        if paradigm.policy == "isolated":
-            prompts = shortened(self.store, prompts, self.train_of(paradigm).tokens_per_pass)
-        targets, epoch = min(targets, int(prompts.targets.sum())), 0
-        while True:
-            for step in epoch_steps(self.store, prompts, targets, (self.params.seed, epoch)):
-                if step.targets.sum() == targets:
-                    yield step
-            epoch += 1
+    def steps(self, paradigm: Paradigm, targets: int) -> Iterator[tuple[Prompts, float]]:
+        """Steps of exactly so many targets, epoch after epoch; one of all targets where the store has no more.
+
+        Each comes with its share of the seconds that composing the epoch took.
+        """
+        targets = min(targets, self.store.meta.counts.train)
+        for epoch in count():
+            steps, each = self._epoch(paradigm, targets, epoch)
+            full = [step for step in steps if step.targets.sum() == targets]
+            for step in full if paradigm.steps_a_round == 1 else self._sampled(full, paradigm.steps_a_round, epoch):
+                yield step, each * targets
+
+    def _sampled(self, steps: Sequence[Prompts], size: int, epoch: int) -> Iterator[Prompts]:
+        """All steps in groups of ``size``, each of which stands for all: from every part of them, by distinct items."""
+        stride = len(steps) // size
+        if not stride:
+            yield from steps
+        sizes = [np.unique(interactions_of(self.store, step).item_M).size for step in steps]
+        order = np.argsort(sizes, kind="stable")
+        for first in np.random.default_rng((self.params.seed, epoch)).permutation(stride):
+            yield from (steps[place] for place in order[first::stride][:size])
+
+    def round(self, paradigm: Paradigm, feed: Iterator[tuple[Prompts, float]]) -> Step:
+        """What a row does when its turn comes: the next steps of ``feed``, together."""
+        first, *others = (self.step(paradigm, *next(feed)) for _ in range(paradigm.steps_a_round))
+        return sum(others, first)
+
+    def _epoch(self, paradigm: Paradigm, targets: int, epoch: int) -> tuple[list[Prompts], float]:
+        """See ``epochs``."""
+        found = self.epochs.get((paradigm, targets, epoch))
+        if found is None:
+            prompts = stream_prompts(self.store, "train", paradigm.k)
+            if paradigm.policy == "isolated":
+                prompts = shortened(self.store, prompts, self.train_of(paradigm).tokens_per_pass)
+            seed, began = (self.params.seed, epoch), time.perf_counter()
+            steps = list(epoch_steps(self.store, prompts, targets, seed, paradigm.composition))
+            each = (time.perf_counter() - began) / self.store.meta.counts.train
+            found = self.epochs[paradigm, targets, epoch] = (steps, each)
+        return found
 
     def filling(self, paradigm: Paradigm) -> int:
         """How many targets of a mean stream fill a pass."""
@@ -159,14 +201,18 @@ class Bench:
         tokens = int(content_tokens(self.store, prompts).sum())
         return -(-self.train_of(paradigm).tokens_per_pass * int(prompts.targets.sum()) // tokens)
 
-    def step(self, paradigm: Paradigm, prompts: Prompts) -> Step:
-        """One whole step with a clock; what is counted is counted behind it."""
+    def step(self, paradigm: Paradigm, prompts: Prompts, composing: float = 0) -> Step:
+        """One whole step with a clock; what is counted is counted behind it.
+
+        Args:
+            composing: seconds that choosing its prompts took.
+        """
         model = self.model(paradigm)
         self._settle()
         optimiser, train = self.optimisers[paradigm.tuning], self.train_of(paradigm)
         batch, seconds = timed_step(model, optimiser, self.store, prompts, train)
         peak = self._settle()
-        return self._counted(model.sight, prompts, batch, seconds, peak)
+        return self._counted(model.sight, prompts, batch, composing + seconds, peak)
 
     def _settle(self) -> int:
         """Wait for the GPU; returns its peak since the last time, and begins anew."""

@@ -32,7 +32,8 @@ HEADS: tuple[str, ...] = (
 )
 HEADS += ("reached", "tokens a target", "peak GiB", "MFU")
 NAMES = {"sliding": "sliding window", "window": "window stream", "isolated": "isolated stream"}
-NAMES |= {"unique": "isolated unique", "frozen": "isolated unique, frozen content"}
+NAMES |= {"unique": "isolated unique", "overlapping": "isolated unique, overlapping steps"}
+NAMES |= {"frozen": "isolated unique, frozen content"}
 H100 = 989e12
 """FLOP/s of an H100's tensor cores in bf16, without sparsity."""
 MFU = "MFU = (6 N (full) or 4 N (LoRA) x tokens + 12 W (kept states: 8 W) x pairs read, in each layer that computes"
@@ -64,8 +65,9 @@ def result_of(paradigm: Paradigm, steps: Sequence[Step], shape: Shape, n: int, c
         "context": paradigm.context,
         "layout": paradigm.layout,
         "content": paradigm.content,
+        "composition": paradigm.composition,
         "targets_per_step": paradigm.targets,
-        "timed_targets": steps[0].targets,
+        "timed_targets": steps[0].targets // paradigm.steps_a_round,
         "targets_per_second": median(rates),
         "low": min(rates),
         "high": max(rates),

@@ -40,7 +40,8 @@ Timed = tuple[str, Sequence[str], float]
 def add_profiles(bench: Bench, paradigms: Sequence[Paradigm], results: Sequence[Result]) -> None:
     """Add to each row the shares of one more step, as large as its timed ones."""
     for paradigm, result in zip(paradigms, results, strict=True):
-        result["profile"] = profiled(bench, paradigm, next(bench.steps(paradigm, result["timed_targets"])))
+        prompts, _ = next(bench.steps(paradigm, result["timed_targets"]))
+        result["profile"] = profiled(bench, paradigm, prompts)
 
 
 def profiled(bench: Bench, paradigm: Paradigm, prompts: Prompts) -> dict[str, float]:

@@ -24,7 +24,7 @@ def warmed(bench: Bench, paradigm: Paradigm, warmup: int, seconds: float) -> int
     """
     filling, fastest = bench.filling(paradigm), 0.0
     for _ in range(warmup):
-        step = bench.step(paradigm, next(bench.steps(paradigm, paradigm.piece(fastest, seconds, filling))))
+        step = bench.step(paradigm, *next(bench.steps(paradigm, paradigm.piece(fastest, seconds, filling))))
         fastest = max(fastest, step.targets / step.seconds)
     return paradigm.piece(fastest, seconds, filling)
 
@@ -43,7 +43,7 @@ def measure(
     results: list[Result] = []
     for number in range(given.rounds):
         for paradigm, feed, taken in zip(paradigms, feeds, steps, strict=True):
-            taken.append(bench.step(paradigm, next(feed)))
+            taken.append(bench.round(paradigm, feed))
         print(f"round {number + 1}/{given.rounds}", file=sys.stderr, flush=True)
         results = results_of(bench, paradigms, steps, given.peak or H100)
         keep(results)

@@ -48,6 +48,8 @@ def test_the_projects_own_file_is_valid():
         ("train.processes", 2, "train.processes 2 needs train.engine ddp or fsdp"),
         ("train.engine", "fsdp", "train.engine fsdp has no meaning for one process"),
         ("model.quantisation", "4bit", "model.quantisation 4bit needs model.tuning lora"),
+        ("train.composition", "overlapping", "train.composition overlapping needs attention.layout unique"),
+        ("train.composition", "random", "train.composition: 'random' is not one of .'mixed', 'overlapping'"),
         ("train.compile", "yes", "train.compile: 'yes' is not of type 'boolean'"),
         ("demo.interactions", 300, "demo.interactions must be at least 8 per user"),
         ("track", None, "track: None is not of type 'object'"),

@@ -3,6 +3,7 @@
 import json
 import math
 from dataclasses import replace
+from itertools import islice
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from dti.errors import DtiError
 from dti.files import read_json
 from dti.home import ROOT
 from dti.model.device import device_of
-from dti.prompts.build import build_row
+from dti.prompts.build import build_row, interactions_of
 from dti.prompts.packing import stream_prompts
 from dti.prompts.unique import build_unique
 from dti.training import flops
@@ -130,6 +131,8 @@ def test_a_run_gives_all_rows_a_table_and_a_plot(micro, tmp_path, capsys):
         ("isolated", "full", "all", 20),
         ("unique", "full", "all", 20),
         ("unique", "full", "all", 40),
+        ("overlapping", "full", "all", 20),
+        ("overlapping", "full", "all", 40),
         ("sliding", "lora", 1, 20),
         ("frozen", "lora", "all", 20),
         ("frozen", "lora", "all", 40),
@@ -207,3 +210,17 @@ def test_only_rows_whose_rate_does_not_depend_on_the_step_are_cut():
     assert found[0].piece(20.0, 2.0, filling=300) == 300, "a whole pass at least"
     assert found[0].piece(20.0, 2.0, filling=3_000) == 1_000
     assert {pieces["window", "all"], pieces["isolated", "all"], pieces["unique", "all"]} == {1_000}
+
+
+def test_a_turn_of_overlapping_steps_stands_for_the_epoch(micro):
+    """Steps that were composed last share least: each turn takes some of every kind, and their composing counts."""
+    row = next(r for r in rows.rows_of("full", [20]) if r.name == "overlapping")
+    bench = paradigms.bench_of(paradigms.parsed(["--n", "3", "--device", "cpu"]), [row])
+    feed = bench.steps(row, 20)
+    groups = [list(islice(feed, row.steps_a_round)) for _ in range(2)]
+    distinct = [[np.unique(interactions_of(bench.store, step).item_M).size for step, _ in group] for group in groups]
+    assert all(sizes == sorted(sizes) and sizes[0] < sizes[-1] for sizes in distinct)
+    assert sum(distinct[0]) == pytest.approx(sum(distinct[1]), rel=0.1)
+    shares = {seconds for group in groups for _, seconds in group}
+    assert len(shares) == 1
+    assert shares.pop() > 0

@@ -42,9 +42,9 @@ def steps(monkeypatch):
     """Names of the rows whose steps were taken, in order."""
     taken, step = [], Bench.step
 
-    def spy(self, paradigm, prompts):
+    def spy(self, paradigm, prompts, composing=0):
         taken.append(paradigm.name)
-        return step(self, paradigm, prompts)
+        return step(self, paradigm, prompts, composing)
 
     monkeypatch.setattr(Bench, "step", spy)
     return taken
@@ -60,11 +60,11 @@ def test_all_rows_warm_up_and_then_take_turns(measured, steps):
 def test_a_slow_warm_up_step_does_not_shrink_the_timed_ones(filling, timed):
     rates, sizes = iter([0.5, 80.0, 100.0, 0.5]), []  # targets a second; the first and the last step compile
 
-    def step(paradigm, targets):
+    def step(paradigm, targets, _):
         sizes.append(targets)
         return Step(targets, targets / next(rates), Work(), distinct=1, texts=1, labels=1, peak=0)
 
-    bench = SimpleNamespace(filling=lambda _: filling, steps=lambda _, targets: iter([targets]), step=step)
+    bench = SimpleNamespace(filling=lambda _: filling, steps=lambda _, targets: iter([(targets, 0.0)]), step=step)
     assert rounds.warmed(bench, replace(SLIDING, targets=1_000), warmup=4, seconds=2.0) == timed
     assert sizes == [max(filling, size) for size in (8, 8, 160, 200)]
 
@@ -75,7 +75,7 @@ def test_targets_that_fill_a_pass(k):
     train = Train.model_construct(tokens_per_pass=4_000, seed=1)
     bench = Bench(store, Shape(1, 16, 2, 1, 32), train, None, torch.device("cpu"))
     paradigm = replace(SLIDING, k=k)
-    step = next(bench.steps(paradigm, bench.filling(paradigm)))
+    step, _ = next(bench.steps(paradigm, bench.filling(paradigm)))
     assert content_tokens(store, step).sum() == pytest.approx(4_000, rel=0.2)
 
 
@@ -120,10 +120,10 @@ def test_compiling_is_refused_on_a_cpu(micro, capsys):
 def test_a_stopped_run_keeps_the_rounds_that_it_finished(measured, monkeypatch, tmp_path, capsys):
     step, count = Bench.step, iter(range(100))
 
-    def stopping(self, paradigm, prompts):
+    def stopping(self, paradigm, prompts, composing=0):
         if next(count) == 3 + 2 * 3 + 1:  # in the third round
             raise KeyboardInterrupt
-        return step(self, paradigm, prompts)
+        return step(self, paradigm, prompts, composing)
 
     monkeypatch.setattr(Bench, "step", stopping)
     with pytest.raises(SystemExit) as ended:
