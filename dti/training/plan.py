@@ -14,7 +14,7 @@ A way that cannot be run without long preparation is not measured: it takes the 
 Tokens and FLOPs of a target are counted from the rows of some steps.
 
     memory = libraries + weights + 16 bytes x trained weights + kept states
-             + 2 x what the first pass keeps for its backward pass
+             + 2 x what the largest pass of these steps keeps for its backward pass
 
 Libraries are what a process holds before it makes a model, and nothing on a GPU. The 16 bytes are gradient, AdamW's two
 moments and the best value so far. The 2 is a rule: the backward pass has tensors of its own (a CPU took 1.6 and 1.8
@@ -33,6 +33,7 @@ from dti.params import Attention, Params
 from dti.prompts.batching import passes, rows, shortened
 from dti.prompts.composition import Composition, epoch_steps
 from dti.prompts.packing import Prompts, stream_prompts, training_prompts
+from dti.prompts.row import Row
 from dti.prompts.store import Store, Targets
 from dti.training.checkpoint import trained_weights
 from dti.training.flops import Shape, Work, counted
@@ -42,8 +43,8 @@ from dti.training.run import model_of, record_of, sight_of
 from dti.training.schedule import optimiser_of
 
 How = Literal["measured", "extrapolated", "not measured"]
-COUNTED = 4
-"""Steps whose tokens and FLOPs are counted."""
+COUNTED = 16
+"""Steps whose tokens and FLOPs are counted, at most those of an epoch."""
 PASSES = 3
 """Passes that are timed, at least, of a way other than the parameters' own, behind one that warms up."""
 
@@ -127,14 +128,14 @@ class Planner:
         """One way; ``earlier`` ones lend their rate where it cannot be measured."""
         self.model.sight, self.model.layout = sight_of(way.attention, self.store.meta.n), way.attention.layout
         targets = self.store.meta.counts.train
-        work, counted_targets = self._counted(way)
+        work, counted_targets, largest = self._counted(way)
         tokens, flops = (total * targets / counted_targets for total in (work.tokens, self._flops(work)))
         if way.attention.content == "frozen" and self.model.states is None:
             rate = earlier[-1].rate
             return Cost(way, tokens, flops, rate, flops / rate / 3600, earlier[-1].memory, "not measured")
         seconds, how = self._seconds(way, flops / targets)
         hours = targets * seconds / 3600
-        return Cost(way, tokens, flops, flops / hours / 3600, hours, self._memory(way), how)
+        return Cost(way, tokens, flops, flops / hours / 3600, hours, self._memory(way, largest), how)
 
     def _seconds(self, way: Way, flops: float) -> tuple[float, How]:
         """Seconds that a target takes, of ``flops`` FLOPs on average."""
@@ -164,25 +165,24 @@ class Planner:
         work = sum((counted(row, self.model.sight) for row in batch), Work())
         return seconds, int(prompts.targets.sum()), self._flops(work)
 
-    def _counted(self, way: Way) -> tuple[Work, int]:
-        """The work of some steps, and their targets."""
-        work, targets = Work(), 0
-        for step in islice(self._steps(way), COUNTED):
-            for row in rows(self.store, step, self.params.train.tokens_per_pass, way.attention.layout):
-                work += counted(row, self.model.sight)
-            targets += int(step.targets.sum())
-        return work, targets
+    def _counted(self, way: Way) -> tuple[Work, int, Row]:
+        """The work of some steps, their targets, and their largest row."""
+        epoch = -(-self.store.meta.counts.train // self.params.train.targets_per_step)
+        steps = list(islice(self._steps(way), min(epoch, COUNTED)))
+        tokens, layout = self.params.train.tokens_per_pass, way.attention.layout
+        found = [row for step in steps for row in rows(self.store, step, tokens, layout)]
+        work = sum((counted(row, self.model.sight) for row in found), Work())
+        largest = max(found, key=lambda row: row.tokens_S.size + row.target_K.size)
+        return work, sum(int(step.targets.sum()) for step in steps), largest
 
     def _flops(self, work: Work) -> float:
         return work.flops(self.shape, self.params.model.tuning)
 
-    def _memory(self, way: Way) -> int:
-        """Bytes, by the module's formula."""
+    def _memory(self, way: Way, row: Row) -> int:
+        """Bytes, by the module's formula, of a training whose largest pass is ``row``."""
         trained = sum(p.numel() for p in trained_weights(self.model).values())
         held = sum(p.numel() * p.element_size() for p in self.model.parameters())
         states = self.model.states.shape.bytes if way.attention.content == "frozen" and self.model.states else 0
-        first = self._first_pass(way, next(self._steps(way)))
-        row = next(rows(self.store, first, self.params.train.tokens_per_pass, way.attention.layout))
         kept = kept_bytes(self.model, row, self.params.train.precision)
         return self.libraries + held + 16 * trained + states + 2 * kept
 

@@ -134,6 +134,17 @@ def save_base(folder, packed, **config):
     LlamaForCausalLM(LlamaConfig(vocab_size=vocabulary, **sizes, **config)).save_pretrained(folder)
 
 
+def test_overlapping_steps_train_all_targets_with_fewer_tokens(project, monkeypatch):
+    reports = {}
+    for composition in ("mixed", "overlapping"):
+        run = project(composition, epochs=1, targets_per_step=32, composition=composition)
+        run.set(attention={"layout": "unique"})
+        run.train_here(monkeypatch)
+        reports[composition] = run.report()
+    assert {(report["train_targets"], report["steps"]) for report in reports.values()} == {(280, 9)}
+    assert reports["overlapping"]["train_tokens"] < reports["mixed"]["train_tokens"]
+
+
 @pytest.mark.parametrize("tied", [True, False])
 def test_lora_on_a_pretrained_model_trains_resumes_and_continues(project, packed, tmp_path, monkeypatch, tied):
     save_base(tmp_path / "base", packed, tie_word_embeddings=tied)
