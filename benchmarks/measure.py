@@ -30,7 +30,7 @@ from dti.training.probe import timed_step
 from dti.training.schedule import optimiser_of
 
 STREAM_PASS = 16_384
-"""Content tokens of a pass of streams on a CPU, at most: they share nothing in it, and large ones are slower."""
+"""The usual ``Bench.stream_pass``: streams share nothing in a pass, and large ones are slower."""
 CUT = 8
 """A step of a prompt of k targets holds at least this many, so that cuts at its ends do not count."""
 
@@ -109,6 +109,7 @@ class Bench:
     """A store and one model per tuning, which all rows of that tuning share: the same weights and optimiser.
 
     Attributes:
+        stream_pass: content tokens of a pass of streams on a CPU, at most.
         catalogue: what computing the states of frozen content took; empty without such a row.
         epochs: the steps of epochs that were composed, and the seconds that this took for each target.
     """
@@ -118,6 +119,7 @@ class Bench:
     params: Train
     lora: Lora
     device: torch.device
+    stream_pass: int = STREAM_PASS
     models: dict[Tuning, CtrModel] = field(default_factory=dict)
     optimisers: dict[Tuning, torch.optim.Optimizer] = field(default_factory=dict)
     catalogue: dict[str, float] = field(default_factory=dict)
@@ -153,7 +155,7 @@ class Bench:
         """How the row is trained: on a CPU streams, the sliding window's too, have passes of a size that suits them."""
         if self.device.type != "cpu" or paradigm.layout == "unique":
             return self.params
-        return self.params.model_copy(update={"tokens_per_pass": min(self.params.tokens_per_pass, STREAM_PASS)})
+        return self.params.model_copy(update={"tokens_per_pass": min(self.params.tokens_per_pass, self.stream_pass)})
 
     def steps(self, paradigm: Paradigm, targets: int) -> Iterator[tuple[Prompts, float]]:
         """Steps of exactly so many targets, epoch after epoch; one of all targets where the store has no more.

@@ -44,7 +44,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # run as a script, from any folder
 
 from benchmarks.drawing import draw  # noqa: E402
-from benchmarks.measure import Bench, Paradigm  # noqa: E402
+from benchmarks.measure import STREAM_PASS, Bench, Paradigm  # noqa: E402
 from benchmarks.outcome import H100, Result, markdown, table  # noqa: E402
 from benchmarks.profiling import add_profiles  # noqa: E402
 from benchmarks.rounds import contexts, history, measure  # noqa: E402
@@ -87,7 +87,7 @@ def bench_of(given: argparse.Namespace, paradigms: Sequence[Paradigm]) -> Bench:
         "compile": given.compile,
     }
     train = params.train.model_copy(update=changes)
-    bench = Bench(store, SIZES[given.size], train, params.model.lora, device_of(given.device))
+    bench = Bench(store, SIZES[given.size], train, params.model.lora, device_of(given.device), given.stream_pass)
     if given.compile and bench.device.type == "cpu":
         raise DtiError("--compile gains nothing on a CPU (docs/log.md); leave it out")
     bench.prepare(paradigms)
@@ -105,6 +105,7 @@ def setup_of(bench: Bench, given: argparse.Namespace) -> dict[str, Any]:
         "c": round(content_per_interaction(bench.store), 3),
         "precision": given.precision,
         "tokens_per_pass": bench.params.tokens_per_pass,
+        **({} if cuda else {"stream_pass": bench.stream_pass}),
         "device": torch.cuda.get_device_name() if cuda else f"cpu, {torch.get_num_threads()} threads",
         "attention": next(iter(bench.models.values())).backend,
         "torch": torch.__version__,
@@ -152,6 +153,8 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     parser.add_argument("--precision", choices=("fp32", "bf16"), help="default fp32; on CUDA bf16")
     parser.add_argument("--tokens-per-pass", type=int, help="content tokens of a forward pass (default by size)")
+    own = f"CPU: of a pass of streams, the sliding window's too, at most (default {STREAM_PASS:,})"
+    parser.add_argument("--stream-pass", type=int, default=STREAM_PASS, help=own)
     parser.add_argument("--activation-checkpointing", action="store_true", help="less memory, more time")
     parser.add_argument(
         "--compile", action="store_true", help="torch.compile norms and feed-forward blocks; CUDA alone"

@@ -152,6 +152,7 @@ def test_a_run_gives_all_rows_a_table_and_a_plot(micro, tmp_path, capsys):
     assert (content["rounds_done"], content["complete"]) == (1, True)
     assert "--targets 20 40 --rounds 1" in content["setup"]["arguments"]
     assert "peak" not in content["setup"], "a CPU has no MFU"
+    assert content["setup"]["stream_pass"] == 16_384
     assert printed.rstrip().endswith(outcome.table(content))
     assert plot.read_bytes().startswith(b"\x89PNG")
     paradigms.main(["--table", str(target)])
