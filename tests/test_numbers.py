@@ -113,7 +113,8 @@ def test_what_large_steps_learn_beside_their_speed() -> None:
     for path in STUDY.glob("steps/*.json"):
         cell = json.loads(path.read_text())
         params, metrics = cell["parameters"], cell["metrics"]
-        step, name = params["train"]["targets_per_step"], "window" if cell["group"] == "window" else "unique"
+        step = params["train"]["targets_per_step"]
+        name = cell["group"] if cell["group"] in ("window", "overlapping") else "unique"
         rows.append(
             (
                 f"{step:,}",
@@ -129,15 +130,34 @@ def test_what_large_steps_learn_beside_their_speed() -> None:
     assert sorted(shown) == sorted(rows)
 
 
+def test_what_every_way_learns_in_steps_of_1000_beside_its_speed() -> None:
+    names = {"sliding": "sliding window", "window": "window stream", "isolated": "isolated stream"}
+    names["overlapping"] = "the same, overlapping steps"
+    shown, name = {}, ""
+    for cells in table("## Speed on a CPU"):
+        name = cells[0] or name
+        if cells[2] == "1,000" and "LoRA" not in name:
+            shown[name, cells[1]] = cells[7]
+    found = {}
+    for path in STUDY.glob("steps-600/*.json"):
+        cell = json.loads(path.read_text())
+        found[names[cell["group"]], str(cell["parameters"]["pack"]["k"])] = f"{cell['metrics']['auc']:.4f}"
+    assert shown == found | {("isolated unique", "all"): "as stream"}
+
+
 def test_the_readme_has_the_speeds_of_the_results() -> None:
     ratio = {
         (row["name"], row["k"], row["targets_per_step"]): row["ratio"] for row in measured("cpu-tiny-one-thread.json")
     }
-    unique = " / ".join(f"{ratio['unique', 'all', step]:.0f}" for step in (1000, 4000, 16000))
+    unique, overlapping = (
+        " / ".join(f"{ratio[name, 'all', step]:.0f}" for step in (1000, 4000, 16000))
+        for name in ("unique", "overlapping")
+    )
     windows = [f"{ratio['window', k, 1000]:.1f}" for k in (50, "all")]
     frozen = f"{ratio['frozen', 'all', 1000]:.0f}"
     (speeds, _) = table("Training speed on one CPU core", (ROOT / "README.md").read_text())
-    assert speeds[1:] == ["1", *windows, f"{ratio['isolated', 'all', 1000]:.1f}", unique, frozen]
+    isolated = f"{ratio['isolated', 'all', 1000]:.1f}"
+    assert speeds[1:] == ["1", *windows, isolated, unique, overlapping, frozen]
 
 
 def test_tables_of_rivals_are_those_that_the_command_wrote() -> None:
@@ -190,12 +210,11 @@ def test_runs_beside_their_plans() -> None:
 
 def test_a_pretrained_model_on_a_subsample() -> None:
     rows = []
-    for group in ("sliding", "frozen"):
-        for path in STUDY.glob(f"smollm2-subsample/{group}-*.json"):
-            cell = json.loads(path.read_text())["metrics"]
-            interval = f"[{cell['auc_low']:.4f}, {cell['auc_high']:.4f}]"
-            scores = (f"{cell['auc']:.4f} {interval}", f"{cell['log_loss']:.4f}", f"{cell['gauc']:.4f}")
-            rows.append([*scores, f"{cell['training_hours']:.2f}"])
+    for group in ("sliding", "window", "isolated", "frozen"):
+        cell = json.loads((STUDY / f"smollm2-subsample/{group}-seed=1.json").read_text())["metrics"]
+        interval = f"[{cell['auc_low']:.4f}, {cell['auc_high']:.4f}]"
+        scores = (f"{cell['auc']:.4f} {interval}", f"{cell['log_loss']:.4f}", f"{cell['gauc']:.4f}")
+        rows.append([*scores, f"{cell['training_hours']:.2f}"])
     assert [cells[1:5] for cells in table("**Its sliding window, on 20 users**")] == rows
 
 
