@@ -1,7 +1,6 @@
 """Which rows a run of the benchmark has, by the model's size and the step sizes asked for."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 
 from benchmarks.measure import Paradigm
 from dti.errors import DtiError
@@ -21,8 +20,9 @@ def rows_of(tuning: Tuning, targets: Sequence[int]) -> Iterator[Paradigm]:
     for step in targets:
         yield Paradigm("unique", "all", step, tuning, "isolated", "local", "label", "unique")
     for step in targets:
-        row = Paradigm("overlapping", "all", step, tuning, "isolated", "local", "label", "unique")
-        yield replace(row, composition="overlapping")
+        yield Paradigm(
+            "overlapping", "all", step, tuning, "isolated", "local", "label", "unique", composition="overlapping"
+        )
     for step in targets if tuning == "lora" else ():
         yield Paradigm("frozen", "all", step, tuning, "isolated", "local", "label", "unique", "frozen")
 
