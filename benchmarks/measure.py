@@ -109,7 +109,8 @@ class Bench:
     """A store and one model per tuning, which all rows of that tuning share: the same weights and optimiser.
 
     Attributes:
-        stream_pass: content tokens of a pass of streams on a CPU, at most.
+        stream_pass: content tokens of a pass of streams, at most.
+        checkpointed: the rows whose layers are computed again in the backward pass.
         catalogue: what computing the states of frozen content took; empty without such a row.
         epochs: the steps of epochs that were composed, and the seconds that this took for each target.
     """
@@ -120,6 +121,7 @@ class Bench:
     lora: Lora
     device: torch.device
     stream_pass: int = STREAM_PASS
+    checkpointed: Sequence[Paradigm] = ()
     models: dict[Tuning, CtrModel] = field(default_factory=dict)
     optimisers: dict[Tuning, torch.optim.Optimizer] = field(default_factory=dict)
     catalogue: dict[str, float] = field(default_factory=dict)
@@ -136,8 +138,6 @@ class Bench:
                 halve_frozen(backbone)
             first = next(p for p in paradigms if p.tuning == tuning)
             model = CtrModel(backbone, tokens, first.sight(self.store.meta.n), backend).to(self.device)
-            if self.params.activation_checkpointing:
-                model.checkpoint_activations()
             if self.params.compile:
                 model.compile_layers()
             self.models[tuning] = model
@@ -149,11 +149,15 @@ class Bench:
         """The model, set to read and to be fed in this way."""
         model = self.models[paradigm.tuning]
         model.sight, model.layout = paradigm.sight(self.store.meta.n), paradigm.layout
+        if paradigm in self.checkpointed:
+            model.checkpoint_activations()
+        else:
+            model.keep_activations()
         return model.train()
 
     def train_of(self, paradigm: Paradigm) -> Train:
-        """How the row is trained: on a CPU streams, the sliding window's too, have passes of a size that suits them."""
-        if self.device.type != "cpu" or paradigm.layout == "unique":
+        """How the row is trained: streams, the sliding window's too, have passes of a size that suits them."""
+        if paradigm.layout == "unique":
             return self.params
         return self.params.model_copy(update={"tokens_per_pass": min(self.params.tokens_per_pass, self.stream_pass)})
 

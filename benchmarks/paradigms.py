@@ -48,7 +48,7 @@ from benchmarks.measure import STREAM_PASS, Bench, Paradigm  # noqa: E402
 from benchmarks.outcome import H100, Result, markdown, table  # noqa: E402
 from benchmarks.profiling import add_profiles  # noqa: E402
 from benchmarks.rounds import contexts, history, measure  # noqa: E402
-from benchmarks.rows import chosen_of, usual_rows  # noqa: E402
+from benchmarks.rows import chosen_of, named, usual_rows  # noqa: E402
 from benchmarks.workloads import SIZES, content_per_interaction, synthetic_store  # noqa: E402
 from dti.errors import DtiError  # noqa: E402
 from dti.files import atomic_file, read_json, write_json  # noqa: E402
@@ -60,7 +60,7 @@ from dti.training.memory import peak_bytes  # noqa: E402
 from dti.training.run import compile_seconds  # noqa: E402
 
 PASS = {"tiny": 32_768, "135m": 8_192, "1b": 8_192, "8b": 4_096}
-"""Content tokens of a forward pass, by size; on a CPU streams have fewer (measure.py)."""
+"""Content tokens of a forward pass, by size; streams have --stream-pass at most."""
 
 
 def paradigms_of(given: argparse.Namespace) -> list[Paradigm]:
@@ -83,11 +83,13 @@ def bench_of(given: argparse.Namespace, paradigms: Sequence[Paradigm]) -> Bench:
     changes = {
         "precision": given.precision,
         "tokens_per_pass": given.tokens_per_pass or PASS[given.size],
-        "activation_checkpointing": given.activation_checkpointing,
         "compile": given.compile,
     }
     train = params.train.model_copy(update=changes)
-    bench = Bench(store, SIZES[given.size], train, params.model.lora, device_of(given.device), given.stream_pass)
+    lora = params.model.lora.model_copy(update={"dropout": given.lora_dropout})
+    bench = Bench(store, SIZES[given.size], train, lora, device_of(given.device), given.stream_pass)
+    if (again := given.activation_checkpointing) is not None:
+        bench.checkpointed = named(paradigms, again, "--activation-checkpointing") if again else paradigms
     if given.compile and bench.device.type == "cpu":
         raise DtiError("--compile gains nothing on a CPU (docs/log.md); leave it out")
     bench.prepare(paradigms)
@@ -105,7 +107,8 @@ def setup_of(bench: Bench, given: argparse.Namespace) -> dict[str, Any]:
         "c": round(content_per_interaction(bench.store), 3),
         "precision": given.precision,
         "tokens_per_pass": bench.params.tokens_per_pass,
-        **({} if cuda else {"stream_pass": bench.stream_pass}),
+        "stream_pass": bench.stream_pass,
+        "checkpointed": [p.key for p in bench.checkpointed],
         "device": torch.cuda.get_device_name() if cuda else f"cpu, {torch.get_num_threads()} threads",
         "attention": next(iter(bench.models.values())).backend,
         "torch": torch.__version__,
@@ -144,7 +147,7 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--size", choices=SIZES, default="tiny")
     parser.add_argument("--n", type=int, default=20, help="context of the synthetic store")
     parser.add_argument("--targets", type=int, nargs="+", help="targets per step (default 1000 4000 16000; quick 1000)")
-    parser.add_argument("--rows", nargs="+", metavar="ROW", help="only these: a name, or a name and k, window-50")
+    parser.add_argument("--rows", nargs="+", metavar="ROW", help="only these: unique, window-50, unique@4000 (a step)")
     parser.add_argument("--rounds", type=int, help="timed steps of each row (default 5; quick 3)")
     parser.add_argument("--warmup", type=int, help="untimed steps of each row before (default 2; on CUDA 4)")
     parser.add_argument("--seconds", type=float, help="length of a timed step that may be cut (default 10; quick 3)")
@@ -153,12 +156,12 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     parser.add_argument("--precision", choices=("fp32", "bf16"), help="default fp32; on CUDA bf16")
     parser.add_argument("--tokens-per-pass", type=int, help="content tokens of a forward pass (default by size)")
-    own = f"CPU: of a pass of streams, the sliding window's too, at most (default {STREAM_PASS:,})"
+    own = f"of a pass of streams, the sliding window's too, at most (default {STREAM_PASS:,})"
     parser.add_argument("--stream-pass", type=int, default=STREAM_PASS, help=own)
-    parser.add_argument("--activation-checkpointing", action="store_true", help="less memory, more time")
-    parser.add_argument(
-        "--compile", action="store_true", help="torch.compile norms and feed-forward blocks; CUDA alone"
-    )
+    less = "less memory, more time: for these rows, or for all"
+    parser.add_argument("--activation-checkpointing", nargs="*", metavar="ROW", help=less)
+    parser.add_argument("--lora-dropout", type=float, default=0.05, help="as params.yaml has it (default 0.05)")
+    parser.add_argument("--compile", action="store_true", help="torch.compile all but attention; CUDA alone")
     memory = "CPU: measure each row's memory in a process of its own (default: unless --quick)"
     parser.add_argument("--memory", action=argparse.BooleanOptionalAction, help=memory)
     parser.add_argument("--profile", action="store_true", help="where a step's time goes: one more step of each row")
@@ -218,7 +221,7 @@ def run(given: argparse.Namespace) -> Result:
     if given.memory and bench.device.type == "cpu":
         add_memory(rows, paradigms, given.arguments)
     if given.profile:
-        add_profiles(bench, paradigms, rows)
+        add_profiles(bench, paradigms, rows, lambda rows: keep(rows=rows))
     keep(rows=rows)
     keep(history=history(bench, paradigms, given.history))
     keep(contexts=contexts(bench, paradigms, given), complete=True)

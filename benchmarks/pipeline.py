@@ -1,9 +1,12 @@
 """The pipeline's own training and evaluation on packed data, without DVC, in a folder of its own; the core is enough.
 
     python benchmarks/pipeline.py data/packed .dti/gpu/training --summary .dti/gpu/training.txt
+    python benchmarks/pipeline.py data/packed .dti/gpu/smollm2 --set model.backbone=MODEL model.tuning=lora \
+        attention.layout=unique --no-plan --json smollm2.json
 
-Parameters are those of params.yaml but for device, precision and epochs. The summary says how fast the stages were,
-what waiting for rows, compiling and energy took, and how near `python -m dti plan --check` came.
+Parameters are those of params.yaml but for device, precision, epochs and what --set gives. The summary says how fast
+the stages were, what waiting for rows, compiling and energy took, and how near `python -m dti plan --check` came;
+--json keeps the reports of training, of evaluation and of parity.
 """
 
 import argparse
@@ -33,18 +36,20 @@ class StageFolder:
     folder: Path
 
     @classmethod
-    def make(cls, folder: Path, packed: Path, train: dict[str, Any]) -> "StageFolder":
-        """The folder anew, with the packed data, params.yaml with other values of ``train``, and reports/data.json.
+    def make(cls, folder: Path, packed: Path, changes: dict[str, Any]) -> "StageFolder":
+        """The folder anew, with the packed data, params.yaml with other values, and reports/data.json.
+
+        Args:
+            changes: values by dotted name.
 
         Raises:
-            DtiError: there is no packed data.
+            DtiError: there is no packed data, or no such parameter.
         """
         meta = Store.open(packed).meta
         shutil.rmtree(folder, ignore_errors=True)
         (folder / "data").mkdir(parents=True)
         (folder / "data" / "packed").symlink_to(packed.resolve())
-        params = yaml.safe_load((ROOT / "params.yaml").read_text())
-        params["train"] |= train
+        params = changed(yaml.safe_load((ROOT / "params.yaml").read_text()), changes)
         (folder / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
         facts = {"dataset": meta.dataset, "title": meta.title, "official": meta.official}
         write_json(folder / "reports" / "data.json", facts)
@@ -80,13 +85,30 @@ class StageFolder:
         return read_json(self.folder / "reports" / f"{name}.json")
 
 
+def changed(params: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """The parameters with other values, by dotted name; their types are checked by the stages.
+
+    Raises:
+        DtiError: there is no such parameter.
+    """
+    for name, value in changes.items():
+        *sections, last = name.split(".")
+        place = params
+        for section in sections:
+            place = place.get(section, {}) if isinstance(place, dict) else {}
+        if not isinstance(place, dict) or last not in place:
+            raise DtiError(f"--set {name}: params.yaml has no such parameter")
+        place[last] = value
+    return params
+
+
 def summary(train: dict[str, Any], metrics: dict[str, Any], seconds: float, plan: str) -> str:
-    """Four lines on a run.
+    """Lines on a run.
 
     Args:
         train, metrics: the reports.
         seconds: what evaluation took, its start included.
-        plan: the last line of ``plan --check``.
+        plan: the last line of ``plan --check``; empty where none was made.
     """
     hours, joules = train["training_hours"], train["joules"]
     energy = "not measured" if joules is None else f"{joules:,.0f} J ({', '.join(train['joules_of'])})"
@@ -98,20 +120,30 @@ def summary(train: dict[str, Any], metrics: dict[str, Any], seconds: float, plan
             f"{train['epochs']} x {train['train_targets']:,} targets",
             f"  of it waiting for rows {share:.1%}, compiling {train['compile_seconds']:.1f} s; energy {energy}",
             f"evaluation: test AUC {auc}, {seconds:.1f} s with its start",
-            f"plan --check: {plan}",
+            *([f"plan --check: {plan}"] if plan else []),
         ]
     )
 
 
 def run(given: argparse.Namespace) -> str:
     """Train, evaluate, plan; returns the summary."""
-    train = {"device": given.device, "precision": given.precision, "epochs": given.epochs}
-    space = StageFolder.make(given.folder, given.packed, train)
+    changes = {"train.device": given.device, "train.precision": given.precision, "train.epochs": given.epochs}
+    given_values = dict(pair.partition("=")[::2] for pair in given.set)
+    changes |= {name: yaml.safe_load(value) for name, value in given_values.items()}
+    space = StageFolder.make(given.folder, given.packed, changes)
     space.stage("train")
     seconds = space.stage("evaluate")
-    plan = space.run("dti", "plan", "--check", "--steps", "20", "--seconds", str(given.plan_seconds)).stdout
-    lines = [line for line in plan.splitlines() if line.startswith(("predicted", "ERROR"))]
-    return summary(space.report("train"), space.report("metrics"), seconds, "; ".join(lines) or "said nothing")
+    reports = {name: space.report(name) for name in ("train", "metrics", "parity")}
+    if given.json:
+        write_json(given.json, {"changes": changes, **reports})
+    plan = _planned(space, given.plan_seconds) if given.plan else ""
+    return summary(reports["train"], reports["metrics"], seconds, plan)
+
+
+def _planned(space: StageFolder, seconds: float) -> str:
+    """What ``plan --check`` says of the run."""
+    plan = space.run("dti", "plan", "--check", "--steps", "20", "--seconds", str(seconds)).stdout
+    return "; ".join(line for line in plan.splitlines() if line.startswith(("predicted", "ERROR"))) or "said nothing"
 
 
 def parse() -> argparse.Namespace:
@@ -122,6 +154,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--device", default="cuda", choices=("cpu", "cuda"))
     parser.add_argument("--precision", default="bf16", choices=("fp32", "bf16"))
     parser.add_argument("--epochs", type=int, default=1)
+    parser.add_argument("--set", nargs="+", default=[], metavar="NAME=VALUE", help="other values of params.yaml")
+    parser.add_argument("--plan", action=argparse.BooleanOptionalAction, default=True, help="end with plan --check")
+    parser.add_argument("--json", type=Path, help="where to write the reports")
     parser.add_argument("--plan-seconds", type=float, default=5, help="how long the plan's steps are timed, at least")
     parser.add_argument("--summary", type=Path, help="where to write the summary")
     return parser.parse_args()

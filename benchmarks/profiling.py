@@ -4,7 +4,7 @@ The profiler slows a step down, small operations most: shares tell where to look
 """
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from torch.autograd import DeviceType
@@ -37,11 +37,14 @@ Timed = tuple[str, Sequence[str], float]
 """An operation's name, the names of those that called it, and its own microseconds."""
 
 
-def add_profiles(bench: Bench, paradigms: Sequence[Paradigm], results: Sequence[Result]) -> None:
-    """Add to each row the shares of one more step, as large as its timed ones."""
+def add_profiles(
+    bench: Bench, paradigms: Sequence[Paradigm], results: list[Result], keep: Callable[[list[Result]], None]
+) -> None:
+    """Add to each row the shares of one more step, as large as its timed ones; ``keep`` gets the rows after each."""
     for paradigm, result in zip(paradigms, results, strict=True):
         prompts, _ = next(bench.steps(paradigm, result["timed_targets"]))
         result["profile"] = profiled(bench, paradigm, prompts)
+        keep(results)
 
 
 def profiled(bench: Bench, paradigm: Paradigm, prompts: Prompts) -> dict[str, float]:
@@ -51,7 +54,7 @@ def profiled(bench: Bench, paradigm: Paradigm, prompts: Prompts) -> dict[str, fl
     list(rows(bench.store, prompts, params.tokens_per_pass, model.layout))
     built = 1e6 * (time.perf_counter() - began)
     cuda = bench.device.type == "cuda"
-    with profile(activities=[ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if cuda else [])]) as taken:
+    with profile(activities=[ProfilerActivity.CUDA if cuda else ProfilerActivity.CPU]) as taken:
         timed_step(model, bench.optimisers[paradigm.tuning], bench.store, prompts, params)
     return shares(_own_times(taken, cuda), built)
 

@@ -27,19 +27,28 @@ def rows_of(tuning: Tuning, targets: Sequence[int]) -> Iterator[Paradigm]:
         yield Paradigm("frozen", "all", step, tuning, "isolated", "local", "label", "unique", "frozen")
 
 
+def named(paradigms: Sequence[Paradigm], wanted: Sequence[str], option: str) -> list[Paradigm]:
+    """The rows called so: ``unique`` is all of a name, ``window-50`` those of a k, ``unique@4000`` those of a step.
+
+    Raises:
+        DtiError: no row has such a name.
+    """
+    names = [{p.name, f"{p.name}-{p.k}", f"{p.name}@{p.targets}"} for p in paradigms]
+    if unknown := set(wanted).difference(*names):
+        known = ", ".join(dict.fromkeys(name for several in names for name in sorted(several)))
+        raise DtiError(f"{option}: no row {min(unknown)!r}; there are {known}")
+    return [p for p, several in zip(paradigms, names, strict=True) if several & set(wanted)]
+
+
 def chosen_of(paradigms: Sequence[Paradigm], wanted: Sequence[str]) -> list[Paradigm]:
-    """The rows whose name, or name and k, is wanted; baselines of a tuning that has no other of them are left out.
+    """The rows whose name, name and k, or name and step is wanted; a tuning's baseline needs another row of it.
 
     Raises:
         DtiError: no row has such a name, or the baseline is not among them.
     """
     if "sliding" not in wanted:
         raise DtiError("--rows: ratios need the row sliding")
-    names = [{p.name, f"{p.name}-{p.k}"} for p in paradigms]
-    if unknown := set(wanted).difference(*names):
-        known = ", ".join(dict.fromkeys(name for pair in names for name in sorted(pair)))
-        raise DtiError(f"--rows: no row {min(unknown)!r}; there are {known}")
-    chosen = [p for p, pair in zip(paradigms, names, strict=True) if pair & set(wanted)]
+    chosen = named(paradigms, wanted, "--rows")
     compared = {p.tuning for p in chosen if p.name != "sliding"} or {chosen[0].tuning}
     return [p for p in chosen if p.tuning in compared]
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from dti.attention.sending import sent
 from dti.attention.visibility import View
 
 
@@ -98,7 +99,7 @@ class Banded:
         if self.view.content_alpha is not None:
             query, key = (self.view.order_S[x.clamp(max=self.view.content - 1)] for x in (query_GC1, key_G1W))
             mask_GCW = _two_banks(torch.zeros(mask_GCW.shape), mask_GCW, query - key, self.view.content_alpha)
-        return Reach(*(x.to(self.device) for x in (block_G, read_GB, mask_GCW.unsqueeze(1))))
+        return Reach(*(sent(x, self.device) for x in (block_G, read_GB, mask_GCW.unsqueeze(1))))
 
 
 def _joined(banks: Sequence[Tensor]) -> Tensor:

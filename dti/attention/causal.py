@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from dti.attention.sending import sent
 from dti.attention.visibility import View
 
 STEP = 32
@@ -86,4 +87,4 @@ def causal_of(view: View, device: torch.device) -> Causal | None:
         real = (offset < length).flatten()
         back_S[places[-1][real]] = done + torch.arange(real.numel())[real]
         done += real.numel()
-    return Causal(groups, torch.cat(places).to(device), back_S.to(device))
+    return Causal(groups, sent(torch.cat(places), device), sent(back_S, device))

@@ -47,6 +47,11 @@ def norm_before_attention(kind: str, layer: Any) -> nn.Module:
     return nn.Identity() if kind in POST_NORM else layer.input_layernorm
 
 
+def norms_before_products(kind: str, layer: Any) -> list[nn.Module]:
+    """The norms of a decoder layer whose results go into matrix products and nowhere else."""
+    return [] if kind in POST_NORM else [layer.input_layernorm, layer.post_attention_layernorm]
+
+
 def keys_and_values(attention: Any, x_1SD: Tensor) -> tuple[Tensor, Tensor]:
     """The keys, not rotated, and the values that a layer's attention makes of its input, each (G, S, D)."""
     k_1SD, v_1SD = attention.k_proj(x_1SD), attention.v_proj(x_1SD)

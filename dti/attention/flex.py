@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from torch.nn.attention.flex_attention import BlockMask, flex_attention, or_masks
 
 from dti.attention.reference import slopes_of
+from dti.attention.sending import sent
 from dti.attention.visibility import Bank, View
 
 BLOCK = 128
@@ -69,7 +70,9 @@ class _Plan:
             for x, rows in zip((q_HQD, k_HLD, v_HLD), self.mask.shape[-2:] + self.mask.shape[-1:], strict=True)
         )
         kernel = _kernel(q.device.type)
-        return kernel(q, k, v, score_mod=self.score_mod, block_mask=self.mask, scale=scale)[0, :, :length, :width]
+        shared = k.shape[1] < q.shape[1]  # by several query heads
+        out = kernel(q, k, v, score_mod=self.score_mod, block_mask=self.mask, scale=scale, enable_gqa=shared)
+        return out[0, :, :length, :width]
 
 
 class Flex:
@@ -101,8 +104,8 @@ class Flex:
         return plan.attend(q_HKD, k, v, scale)
 
     def _banks(self, bank: Bank, alpha: Tensor | None) -> tuple[Tensor, Tensor]:
-        """The keys and values of each query head; both banks of values, one behind the other, where they forget."""
-        k, v, v0 = bank.map(lambda x: x.repeat_interleave(self.heads // x.shape[0], dim=0))
+        """The keys and values as they are; both banks of values, one behind the other, where they forget."""
+        k, v, v0 = bank
         if alpha is None or v0 is None:
             return k, v
         return torch.cat([k, k], dim=1), torch.cat([v, v0], dim=1)
@@ -131,7 +134,7 @@ class Flex:
         keys_L = torch.cat([_filled(keys, columns), view.content + own_Q.clamp(max=view.probes - 1)])
         target_Q = _filled(view.target_K, rows)
         order_L = torch.cat([_filled(order, columns), target_Q])
-        return self._plan(intervals, target_Q, order_L, view.biased, view.probe_alpha), keys_L.to(self.device)
+        return self._plan(intervals, target_Q, order_L, view.biased, view.probe_alpha), sent(keys_L, self.device)
 
     def _plan(
         self, intervals: list[Interval], reader_Q: Tensor, order_L: Tensor, biased: bool, alpha: Tensor | None
@@ -143,7 +146,7 @@ class Flex:
         if not biased and alpha is None:
             return _Plan(mask, None)
         reader_Q, order_L = (_table(x, self.device) for x in (reader_Q, order_L.repeat(banks)))
-        slopes_H = slopes_of(self.heads).float().to(self.device) if biased else None
+        slopes_H = sent(slopes_of(self.heads).float(), self.device) if biased else None
         return _Plan(mask, _score_mod(reader_Q, order_L, slopes_H, alpha))
 
 
@@ -232,4 +235,4 @@ def _filled(x: Tensor, length: int) -> Tensor:
 
 def _table(x: Tensor, device: torch.device) -> Tensor:
     """Integers as the kernel looks them up; ``FOREVER_NEAR`` becomes the largest, which is as near."""
-    return x.clamp(max=torch.iinfo(torch.int32).max).int().to(device)
+    return sent(x.clamp(max=torch.iinfo(torch.int32).max).int(), device)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any, Literal, Protocol
 
 import torch
@@ -10,7 +11,13 @@ from transformers import AttentionInterface, PreTrainedModel
 
 from dti.attention.beside import Beside
 from dti.attention.blocks import Blocks
-from dti.attention.families import check_family, keys_and_values, norm_before_attention, rotates
+from dti.attention.families import (
+    check_family,
+    keys_and_values,
+    norm_before_attention,
+    norms_before_products,
+    rotates,
+)
 from dti.attention.flex import Flex, unsupported
 from dti.attention.reference import Reference
 from dti.attention.rope import UNTURNED, NeutralRotary, Rope, Table
@@ -209,12 +216,29 @@ def leave_content_out(layer: Any, inputs: tuple[Any, ...], named: dict[str, Any]
     if reading.content == 0 or reading.kept is not None:
         return None
     hidden_1TD, S, attention = inputs[0], reading.content, layer.self_attn
-    k_GSD, v_GSD = keys_and_values(attention, attention.before_attention[0](hidden_1TD[:, :S]))
+    # Through [0]: a slice of (1, T, D) has other strides than a tensor of its own, and would be compiled for them.
+    content_1SD, probes_1KD = (x[None] for x in (hidden_1TD[0, :S], hidden_1TD[0, S:]))
+    k_GSD, v_GSD = keys_and_values(attention, attention.before_attention[0](content_1SD))
     if rotates(attention):
         k_GSD = reading.key.part(slice(S)).rotate(k_GSD)
     initial = None if reading.initial is None else reading.initial[:, :S]
     bank = Bank(k_GSD, v_GSD, _initial_values(attention, initial, v_GSD.shape[0]))
-    return (hidden_1TD[:, S:], *inputs[1:]), named | {"reading": reading.without_content(Only(bank))}
+    return (probes_1KD, *inputs[1:]), named | {"reading": reading.without_content(Only(bank))}
+
+
+@cache
+def _rounding(kind: Any) -> Any:
+    """The same norm, whose results, under autocast, are rounded once for all matrix products behind it.
+
+    A class, not a hook: torch.compile makes one graph of a class's forward, and a second one of a hook.
+    """
+
+    class Rounding(kind):
+        def forward(self, x: Tensor) -> Tensor:
+            normed: Tensor = super().forward(x)
+            return normed.to(working_dtype(normed))
+
+    return Rounding
 
 
 def attach(model: PreTrainedModel) -> Rope:
@@ -235,6 +259,9 @@ def attach(model: PreTrainedModel) -> Rope:
     for layer in decoder.layers:
         norm = norm_before_attention(kind, layer)
         layer.self_attn.before_attention = (norm,)  # a tuple: the norm stays the layer's own
+        for norm in norms_before_products(kind, layer):
+            plain: Any = type(norm)
+            norm.__class__ = _rounding(plain)
     decoder.layers[-1].register_forward_pre_hook(leave_content_out, with_kwargs=True)
     decoder.rotary_emb = NeutralRotary(2 * rotary.inv_freq.numel())
     model.config._attn_implementation = "dti"

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from dti.attention.reference import slopes_of
+from dti.attention.sending import sent
 from dti.attention.visibility import Bank, Segment, View
 
 PROBES_PER_BLOCK = 16
@@ -122,7 +123,7 @@ class ProbePlan:
         # The last block's padding repeats the last probe; its results are dropped.
         place_JB = torch.arange(self.blocks * self.per_block).clamp(max=view.probes - 1).view(self.blocks, -1)
         self.parts = [_part(view, segment, place_JB, device) for segment in view.segments]
-        self.slopes_H = slopes_of(heads).float().to(device)
+        self.slopes_H = sent(slopes_of(heads).float(), device)
 
     @cached_property
     def _biases(self) -> list[Tensor]:
@@ -189,15 +190,16 @@ def _part(view: View, segment: Segment, place_JB: Tensor, device: torch.device) 
     else:
         keys, order = segment.keys_N[listed], segment.order_N[listed]
     distance_JBW = view.target_K[place_JB][:, :, None] - (order if order.ndim == 3 else order[:, None, :])
-    hidden_JBW = torch.zeros(mask_JBW.shape).masked_fill_(~mask_JBW, -torch.inf).to(device)
-    biased = distance_JBW.clamp(min=0).float().to(device) if view.biased else None
+    hidden_JBW = sent(torch.zeros(mask_JBW.shape).masked_fill_(~mask_JBW, -torch.inf), device)
+    biased = sent(distance_JBW.clamp(min=0).float(), device) if view.biased else None
     alpha = None
     if view.probe_alpha is not None:
-        alpha = view.probe_alpha.float()[distance_JBW.clamp(0, view.probe_alpha.numel() - 1)][:, None, None].to(device)
+        alpha = view.probe_alpha.float()[distance_JBW.clamp(0, view.probe_alpha.numel() - 1)]
+        alpha = sent(alpha[:, None, None], device)
     if segment.shared:
-        return Shared(hidden_JBW, biased, alpha, keys.to(device))
+        return Shared(hidden_JBW, biased, alpha, sent(keys, device))
     probe_N, column_N = mask_JBW.flatten(0, 1).nonzero(as_tuple=True)
-    return Own(hidden_JBW, biased, alpha, *(x.to(device) for x in (keys[mask_JBW], probe_N, column_N)))
+    return Own(hidden_JBW, biased, alpha, *(sent(x, device) for x in (keys[mask_JBW], probe_N, column_N)))
 
 
 def _listed(segment: Segment, place_JB: Tensor) -> tuple[Tensor, Tensor]:

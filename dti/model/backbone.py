@@ -127,27 +127,38 @@ def build(params: Model, vocabulary: int, pad: int, sum_token: int, precision: s
 
 
 def with_lora(model: PreTrainedModel, lora: Lora, sum_token: int) -> Any:
-    """Freeze the model and add LoRA to all linear layers but the head; [SUM]'s embedding row is trained, too."""
+    """Freeze the model and add LoRA to the matrices of its layers, all or the last; [SUM]'s embedding is trained, too.
+
+    Raises:
+        DtiError: the model has fewer layers than are to be adapted.
+    """
+    layers = model.get_decoder().layers
+    if lora.layers is not None and lora.layers > len(layers):
+        raise DtiError(f"model.lora.layers: {lora.layers}, but the backbone has {len(layers)}; lower it, or set null")
+    names = {name.rpartition(".")[2] for name, part in layers.named_modules() if isinstance(part, nn.Linear)}
     config = LoraConfig(
         r=lora.r,
         lora_alpha=lora.alpha,
         lora_dropout=lora.dropout,
-        target_modules="all-linear",
+        target_modules=sorted(names),
+        layers_to_transform=None if lora.layers is None else list(range(len(layers)))[-lora.layers :],
         trainable_token_indices=[sum_token],
         task_type="CAUSAL_LM",
     )
     return get_peft_model(model, config)
 
 
-def halve_frozen(model: nn.Module) -> None:
-    """Hold the matrices below LoRA in bf16, in place; LoRA itself, norms and embeddings stay float32.
+def halve_frozen(model: Any) -> None:
+    """Hold the frozen matrices of the layers in bf16, in place; LoRA itself, norms and embeddings stay float32.
 
     For passes under autocast, which get the same numbers from them: of a float32 matrix it would round a copy in every
-    pass, and keep that for the backward pass.
+    pass, and keep that for the backward pass. Nor does LoRA widen its input, which autocast would round again.
     """
-    for layer in model.modules():
-        if isinstance(layer, LoraLayer):
-            layer.get_base_layer().to(torch.bfloat16)
+    for part in model.get_base_model().get_decoder().layers.modules():
+        if isinstance(part, nn.Linear) and not part.weight.requires_grad:
+            part.to(torch.bfloat16)
+        if isinstance(part, LoraLayer):
+            part.cast_input_dtype_enabled = False
 
 
 def add_dropout(model: PreTrainedModel, probability: float) -> None:

@@ -9,6 +9,7 @@ from transformers import PreTrainedModel
 
 from dti.attention.plugin import BACKENDS, Backend, Reading, attach, probe_reading_of, reading_of, working_dtype
 from dti.attention.reference import slopes_of
+from dti.attention.rope import turn
 from dti.attention.visibility import Bank, Sight, view_of
 from dti.errors import DtiError
 from dti.model.frozen import States
@@ -60,15 +61,21 @@ class CtrModel(nn.Module):
         # The reentrant kind fails where a keyword, such as the initial embeddings, requires a gradient.
         self.stock.activation_checkpointing_enable({"use_reentrant": False})
 
-    def compile_layers(self) -> None:
-        """Compile what stands between the attention calls: norms and feed-forward blocks, one graph for all lengths.
+    def keep_activations(self) -> None:
+        """The usual way again, after ``checkpoint_activations``."""
+        self.stock.activation_checkpointing_disable()
 
-        Attention stays as it is: its plan differs from row to row, and flex compiles itself.
+    def compile_layers(self) -> None:
+        """Compile what stands between the attention calls: norms, projections with LoRA, rotation, feed-forward blocks.
+
+        Layers share the graphs, which serve all lengths. Attention stays as it is: its plan differs from row to row,
+        and flex compiles itself.
         """
         for layer in self.stock.get_decoder().layers:
-            for name, part in layer.named_children():
-                if name == "mlp" or name.endswith("layernorm"):
+            for name, part in [*layer.named_children(), *layer.self_attn.named_children()]:
+                if name == "mlp" or name.endswith(("layernorm", "_proj")):
                     part.compile(dynamic=True)
+        self.rope.turn = torch.compile(turn, dynamic=True)
 
     def forward(self, row: Row) -> Tensor:
         """The logit of a click for each probe of the row, (K,), float32.

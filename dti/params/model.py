@@ -25,6 +25,7 @@ class Lora(Section):
     r: Positive = Field(description="rank of the adapter")
     alpha: Positive = Field(description="scale: the update is multiplied by alpha / r")
     dropout: Fraction = Field(description="dropout before the adapter")
+    layers: Positive | None = Field(description="adapt the last so many layers alone; null: all")
 
 
 class Model(Section):

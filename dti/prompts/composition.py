@@ -110,7 +110,8 @@ class Waiting:
         return self._pieces.take(np.flatnonzero(self._pieces.targets))
 
     def step(self, targets: int) -> Prompts:
-        """Take a step of so many targets, at most those that wait; the last piece is cut where they are reached."""
+        """Take a step of so many targets, or of all that wait; the last piece is cut where they are reached."""
+        targets = min(targets, self.targets)
         taken, have_A, new_Q = [], np.zeros(self._tokens_A.size, bool), self._all_Q.copy()
         chosen = int(np.argmax(self._pieces.targets > 0))
         while True:
@@ -145,9 +146,8 @@ class Waiting:
 def _pairs(store: Store, pieces: Prompts) -> tuple[Ints, Ints]:
     """Each piece beside each distinct item that it reads, by piece."""
     found = interactions_of(store, pieces)
-    piece_N, item_N = np.divmod(
-        np.unique(found.prompt_M * store.text_lengths.size + found.item_M), store.text_lengths.size
-    )
+    items = store.text_lengths.size
+    piece_N, item_N = np.divmod(np.unique(found.prompt_M * items + found.item_M), items)
     return piece_N, item_N
 
 

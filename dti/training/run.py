@@ -43,7 +43,7 @@ may be resumed with other values."""
 def shape_of(model: Model) -> dict[str, Any]:
     """What must agree for weights to fit: the tiny Llama's or the LoRA adapter's parameters, dropout aside."""
     section = model.lora if model.tuning == "lora" else model.tiny if model.backbone == "tiny" else None
-    return section.model_dump(exclude={"dropout"}) if section else {}
+    return section.model_dump(exclude={"dropout"}, exclude_none=True) if section else {}
 
 
 def sight_of(attention: Attention, n: int) -> Sight:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import paradigms
+from benchmarks import paradigms, rows
 from benchmarks.measure import Paradigm, Step
 from benchmarks.outcome import compare, result_of
 from dti.files import write_json
@@ -32,7 +32,6 @@ case "$*" in
 esac
 """
 FAILING = """case $(basename "$json" .json) in
-        tiny) cp {folder}/whole.json "$json" ;;
         135m) exit 3 ;;
         1b) cp {folder}/part.json "$json"; exec sleep 60 ;;
         *) cp {folder}/whole.json "$json" ;;
@@ -81,29 +80,30 @@ def test_a_part_that_fails_and_one_out_of_time_leave_the_others_and_their_rounds
     parts, results = printed.split("\n== 8b: ")
     assert "== 1b: " in parts
     results = results.partition("\n")[2]
-    assert results.count("sliding") == 4, "tiny, 8b, 1b compiled and the finished rounds of 1b"
+    assert results.count("sliding") == 2, "8b and the finished rounds of 1b"
     assert "STOPPED after 2 of 3 rounds" in results
     assert "training ran" in results
     assert f"FAILED: 135m (exit 3, {tmp_path}/results/135m.log)" in results
     assert f"FAILED: 1b (out of time, 2 s, {tmp_path}/results/1b.log)" in results
     assert results.count("FAILED: ") == 2
-    assert (tmp_path / "results" / "speed.md").read_text().count("| sliding window | 1 |") == 4
+    assert (tmp_path / "results" / "speed.md").read_text().count("| sliding window | 1 |") == 2
 
 
 def test_all_tests_of_a_gpu_run_and_every_size_is_measured_with_one_pass_for_all_its_rows(script):
     code, printed, calls = script(WELL)
     assert (code, printed.splitlines()[-1]) == (0, "all parts passed")
-    (tests,) = [call for call in calls if "-m pytest -rfEs" in call]
+    tested = {call.split()[-1] for call in calls if "-m pytest -rfEs" in call}
     marked = {path for path in ROOT.glob("tests/**/test_*.py") if f"pytest.{'mark'}.gpu" in path.read_text()}
-    assert {str(path.relative_to(ROOT)) for path in marked} <= set(tests.split())
-    large = [call for call in calls if "--size 1b" in call or "--size 135m" in call]
-    assert ["--compile" in call for call in large] == [False, False, True]
-    for call in large:
-        assert "--activation-checkpointing" in call
-        assert "--history --contexts" in call
-    assert all("--targets 1000 4000 16000 --tokens-per-pass" in call for call in large[:2])
-    passes = [given.tokens_per_pass for given in map(given_of, large)]
-    assert passes[1] == passes[2], "what is compiled is compared with what is not"
+    assert {str(path.relative_to(ROOT)) for path in marked} <= tested
+    large = [given_of(call) for call in calls if "--size 1b" in call or "--size 135m" in call]
+    assert [given.size for given in large] == ["1b", "135m"]
+    for given in large:
+        assert given.compile
+        assert given.profile
+        assert given.targets == [1_000, 4_000, 16_000]
+        assert given.stream_pass < given.tokens_per_pass
+        again = rows.named(paradigms.paradigms_of(given), given.activation_checkpointing, "--activation-checkpointing")
+        assert {(p.name, p.targets) for p in again} == {("unique", 4_000), ("unique", 16_000)}
 
 
 def given_of(call):
@@ -113,11 +113,11 @@ def given_of(call):
 
 def test_every_argument_is_known_and_all_parts_take_ten_minutes(script):
     calls = [call for call in script(WELL)[2] if "--size" in call]
-    assert len(calls) == 5
+    assert len(calls) == 3
     assert all(paradigms.paradigms_of(given_of(call)) for call in calls)
     text = (ROOT / "benchmarks" / "gpu.sh").read_text()
     limits = re.findall(r"^ *(?:part|speed \S+) \S+ (\d+) ", text, re.MULTILINE)
-    assert len(limits) == 2 + 5
+    assert len(limits) == 2 + 3
     assert sum(map(int, limits)) <= 600
 
 

@@ -197,8 +197,10 @@ def test_rows_are_chosen_by_name_and_k():
     both = rows.usual_rows("tiny", [1_000], quick=False)
     assert {p.tuning for p in rows.chosen_of(both, ["sliding", "window-50"])} == {"full"}
     assert {p.tuning for p in rows.chosen_of(both, ["sliding", "frozen"])} == {"lora"}
-    with pytest.raises(DtiError, match="no row 'window-51'; there are sliding, sliding-1, window, window-5, "):
+    with pytest.raises(DtiError, match="no row 'window-51'; there are sliding, sliding-1, sliding@1000, window, "):
         rows.chosen_of(found, ["sliding", "window-51"])
+    several = rows.usual_rows("135m", [1_000, 4_000], quick=False)
+    assert [p.targets for p in rows.named(several, ["unique@4000"], "--rows")] == [4_000]
     with pytest.raises(DtiError, match="need the row sliding"):
         rows.chosen_of(found, ["frozen"])
 

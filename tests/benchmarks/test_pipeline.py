@@ -6,7 +6,9 @@ import sys
 import numpy as np
 import pytest
 
-from benchmarks.pipeline import summary
+from benchmarks.pipeline import changed, summary
+from dti.errors import DtiError
+from dti.files import read_json
 from dti.home import ROOT
 
 TRAIN = {"device": "GPU", "targets_per_second": 5_000.4, "training_hours": 0.5, "wait_hours": 0.01, "epochs": 2}
@@ -23,6 +25,14 @@ def test_a_summary_tells_speed_waiting_compiling_energy_and_the_plan():
     assert "energy not measured" in summary(TRAIN | {"joules": None}, {"auc": None}, 1.0, "")
 
 
+def test_other_values_are_set_by_name_and_unknown_names_refused():
+    params = {"train": {"epochs": 5}, "model": {"tiny": {"layers": 3}}}
+    assert changed(params, {"model.tiny.layers": 4}) == {"train": {"epochs": 5}, "model": {"tiny": {"layers": 4}}}
+    for name in ("train.epoch", "trains.epochs", "train.epochs.more", "epochs"):
+        with pytest.raises(DtiError, match=f"--set {name}: params.yaml has no such parameter"):
+            changed(params, {name: 1})
+
+
 @pytest.mark.slow
 def test_packed_data_is_trained_on_and_evaluated_in_a_folder_of_its_own(make_store, tmp_path):
     rng = np.random.default_rng(1)
@@ -31,11 +41,15 @@ def test_packed_data_is_trained_on_and_evaluated_in_a_folder_of_its_own(make_sto
     packed = make_store(histories, [f"lamp {number}" for number in range(12)], splits=splits, n=4, k=5).folder
     told = tmp_path / "told.txt"
     command = [sys.executable, ROOT / "benchmarks" / "pipeline.py", packed, tmp_path / "work", "--summary", told]
-    command += ["--device", "cpu", "--precision", "fp32", "--plan-seconds", "0"]
+    command += ["--device", "cpu", "--precision", "fp32", "--plan-seconds", "0", "--set", "attention.context=all"]
+    command += ["--json", tmp_path / "kept.json"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     lines = told.read_text().splitlines()
     assert done.stdout.rstrip().endswith("\n".join(lines))
     assert lines[0].startswith("training on cpu: ")
     assert lines[0].endswith(" 1 x 140 targets")
     assert "predicted" in lines[-1]
+    kept = read_json(tmp_path / "kept.json")
+    assert kept["changes"]["attention.context"] == "all"
+    assert {"train", "metrics", "parity"} <= kept.keys()
     assert (tmp_path / "work" / "models" / "adapter" / "dti.json").is_file()

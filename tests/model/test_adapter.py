@@ -12,7 +12,7 @@ from dti.attention.forgetting import Forgetting
 from dti.attention.visibility import Sight
 from dti.errors import DtiError
 from dti.model.adapter import FORMAT, Record, load, read_record, save
-from dti.model.backbone import digest, pretrained, with_lora
+from dti.model.backbone import digest, halve_frozen, pretrained, with_lora
 from dti.model.catalogue import give_states
 from dti.model.ctr import CtrModel
 from dti.model.scoring import logits_of
@@ -34,12 +34,12 @@ def base(request, tmp_path, backbone):
 
 @pytest.fixture
 def saved(tmp_path, base, store):
-    """``saved(tuning, sight=...)``: an adapter's folder and its model."""
+    """``saved(tuning, sight=..., layers=...)``: an adapter's folder and its model."""
 
-    def make(tuning, sight=SIGHT):
+    def make(tuning, sight=SIGHT, layers=None):
         model = pretrained(str(base), None)
         if tuning == "lora":
-            model = with_lora(model, Lora(r=4, alpha=8, dropout=0.0), store.meta.tokens.sum)
+            model = with_lora(model, Lora(r=4, alpha=8, dropout=0.0, layers=layers), store.meta.tokens.sum)
             torch.manual_seed(1)
             with torch.no_grad():
                 for parameter in model.parameters():
@@ -128,7 +128,7 @@ def test_lora_begins_as_the_backbone_and_trains_in_every_family(ctr_model, backb
     """Every linear layer but the head gets an adapter, and of the embeddings [SUM]'s row alone is trained."""
     tokens = store.meta.tokens
     plain = ctr_model(family, tokens=tokens)
-    lora = with_lora(backbone(family), Lora(r=2, alpha=4, dropout=0.0), tokens.sum)
+    lora = with_lora(backbone(family), Lora(r=2, alpha=4, dropout=0.0, layers=None), tokens.sum)
     model = CtrModel(lora, tokens, plain.sight, "blocks")
     row = build_row(store, stream_prompts(store, "train", 5))
     out = model(row)
@@ -141,6 +141,22 @@ def test_lora_begins_as_the_backbone_and_trains_in_every_family(ctr_model, backb
     grown = [name for name, p in trained.items() if "lora_B" in name and p.grad.abs().sum() > 0]
     assert len(grown) == 2 * 7, "two layers of q, k, v, o, gate, up and down"
     assert len(trained) == 2 * len(grown) + 1
+
+
+def test_the_last_layers_alone_are_adapted_saved_and_loaded(saved, store):
+    folder, model = saved("lora", layers=1)
+    adapted = {name.split(".layers.")[1][0] for name, _ in model.named_parameters() if "lora_" in name}
+    assert adapted == {"1"}, "of two layers"
+    row = build_row(store, stream_prompts(store, "train", 5))
+    torch.testing.assert_close(load(folder, "blocks", CPU)[0](row), model(row))
+    halve_frozen(model.backbone)
+    kinds = {p.dtype for name, p in model.named_parameters() if "proj" in name and "lora_" not in name}
+    assert kinds == {torch.bfloat16}, "of layers without an adapter, too"
+
+
+def test_more_layers_than_there_are_cannot_be_adapted(saved):
+    with pytest.raises(DtiError, match=r"model\.lora\.layers: 3, but the backbone has 2; lower it, or set null"):
+        saved("lora", layers=3)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -7,7 +7,6 @@ import sys
 
 import pytest
 import torch
-from torch import nn
 from torch._dynamo.testing import CompileCounter
 
 from dti.home import ROOT, home
@@ -47,17 +46,26 @@ def test_a_folder_that_the_environment_names_stays(monkeypatch, tmp_path):
     assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == str(tmp_path / "compiled")
 
 
-def test_rows_of_all_lengths_share_one_graph_for_each_part(ctr_model, store, monkeypatch):
-    counter, whole = CompileCounter(), nn.Module.compile
-    monkeypatch.setattr(nn.Module, "compile", lambda part, **how: whole(part, backend=counter, **how))
+def graphs_of(ctr_model, store, layers):
+    """How many graphs are compiled up to each of six rows of other lengths."""
     torch._dynamo.reset()
-    model, graphs = ctr_model(), []
-    model.compile_layers()
+    counter = CompileCounter()
+    with pytest.MonkeyPatch.context() as patch:
+        real = torch.compile  # which Module.compile calls, too
+        patch.setattr(torch, "compile", lambda part, **how: real(part, backend=counter, **how))
+        model, graphs = ctr_model(layers=layers), []
+        model.compile_layers()
     prompts = stream_prompts(store, "train", 5)
-    lengths = [build_row(store, prompts.take(slice(0, count))) for count in range(1, 7)]
+    lengths = [build_row(store, prompts.take(slice(0, count))) for count in range(2, 8)]
     assert len({row.tokens_S.size for row in lengths}) == 6
     for row in lengths:
         model(row).sum().backward()
         graphs.append(counter.frame_count)
-    assert graphs == 6 * [2 * 3], "two norms and a feed-forward block in each of two layers, compiled once"
     torch._dynamo.reset()
+    return graphs
+
+
+def test_rows_of_all_lengths_and_all_layers_share_their_graphs(ctr_model, store):
+    few, many = (graphs_of(ctr_model, store, layers) for layers in (3, 6))
+    assert few == many == 6 * [few[0]]
+    assert 4 <= few[0] <= 16, "a norm, projections, the rotation and a feed-forward block, for a few layouts of tensors"

@@ -145,7 +145,7 @@ def test_an_adapter_on_a_file_is_saved_and_scores_the_same(tmp_path, packed, fil
     tokens, sight = packed.meta.tokens, Sight("isolated", "local", "label", 3)
     backbone = pretrained(str(file.parent), None)
     if tuning == "lora":
-        backbone = with_lora(backbone, Lora(r=4, alpha=8, dropout=0.0), tokens.sum)
+        backbone = with_lora(backbone, Lora(r=4, alpha=8, dropout=0.0, layers=None), tokens.sum)
     torch.manual_seed(1)
     trained = [parameter for parameter in backbone.parameters() if parameter.requires_grad]
     with torch.no_grad():

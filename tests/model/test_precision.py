@@ -45,6 +45,26 @@ def test_a_base_in_bf16_gives_the_numbers_of_autocast(adapted, store, family, po
     assert all(torch.equal(gradients[name], halved_gradients[name]) for name in gradients)
 
 
+def test_what_enters_matrix_products_is_rounded_once(adapted, store):
+    """Neither norms nor LoRA give a product anything that autocast would round anew."""
+    backbone = adapted(store)
+    halve_frozen(backbone)
+    model, wide = CtrModel(backbone, store.meta.tokens, SIGHTS["isolated"], "blocks").train(), []
+
+    def note(layer, inputs):
+        if inputs[0].dtype != torch.bfloat16:
+            wide.append(layer)
+
+    layers = [m for m in model.modules() if isinstance(m, LoraLayer) and m.get_base_layer().weight.ndim == 2]
+    for layer in layers:
+        for part in (layer, layer.lora_A["default"]):
+            part.register_forward_pre_hook(note)
+    with arithmetic(CPU, "bf16"):
+        model(build_row(store, stream_prompts(store, "train", "all")))
+    assert layers
+    assert wide == []
+
+
 def test_what_is_trained_stays_float32_and_what_is_kept_shrinks(adapted, store):
     row = build_row(store, stream_prompts(store, "train", "all"))
     plain, halved = (CtrModel(adapted(store), store.meta.tokens, SIGHTS["isolated"], "blocks") for _ in range(2))

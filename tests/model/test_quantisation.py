@@ -39,7 +39,9 @@ def test_an_adapter_on_few_bits_gets_gradients_near_those_on_the_whole_base(bits
     logits = []
     for form in ("none", bits):
         torch.manual_seed(0)
-        base = with_lora(pretrained(str(tmp_path), None, form), Lora(r=4, alpha=8, dropout=0.0), whole.tokens.sum)
+        base = with_lora(
+            pretrained(str(tmp_path), None, form), Lora(r=4, alpha=8, dropout=0.0, layers=None), whole.tokens.sum
+        )
         model = CtrModel(base, whole.tokens, whole.sight, "blocks").to(torch.device("cuda"))
         logits.append(model(row))
         logits[-1].sum().backward()

@@ -9,7 +9,7 @@ from dti.attention.visibility import Sight
 from dti.prompts import composition as composition_module
 from dti.prompts.batching import passes
 from dti.prompts.build import content_tokens, interactions_of
-from dti.prompts.composition import epoch_steps
+from dti.prompts.composition import Waiting, epoch_steps
 from dti.prompts.packing import Prompts, ranges, training_prompts
 from dti.training.run import work_of
 from dti.training.schedule import rate_at
@@ -62,6 +62,14 @@ def test_overlapping_steps_hold_users_of_the_same_items(make_store):
     steps = list(epoch_steps(store, training_prompts(store), 24, (1, 0), "overlapping"))
     kinds = [set(interactions_of(store, step).item_M // 3) for step in steps]
     assert sorted(kinds, key=min) == [{0}, {1}, {2}]
+
+
+def test_a_step_of_more_than_waits_is_all_that_waits(store):
+    prompts = training_prompts(store)
+    waiting = Waiting(store, prompts)
+    step = waiting.step(waiting.targets + 5)
+    assert sorted(places(step)) == sorted(places(prompts))
+    assert waiting.targets == len(waiting.rest()) == 0
 
 
 @pytest.fixture
