@@ -61,6 +61,7 @@ RUN = {
 """Commands that `test_the_commands_of_the_documents_work` runs in this order, and a word of what they say."""
 ELSEWHERE = {
     "make run": "tests/test_pipeline.py",
+    "python benchmarks/pipeline.py": "tests/benchmarks/test_pipeline.py",
     "make up": "tests/flows/test_served.py",
     "python -m dti apply": "tests/test_apply.py",
     "python -m dti clean": "tests/registry/test_clean.py",
