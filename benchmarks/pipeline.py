@@ -128,8 +128,7 @@ def summary(train: dict[str, Any], metrics: dict[str, Any], seconds: float, plan
 def run(given: argparse.Namespace) -> str:
     """Train, evaluate, plan; returns the summary."""
     changes = {"train.device": given.device, "train.precision": given.precision, "train.epochs": given.epochs}
-    given_values = dict(pair.partition("=")[::2] for pair in given.set)
-    changes |= {name: yaml.safe_load(value) for name, value in given_values.items()}
+    changes |= dict(given.set)
     space = StageFolder.make(given.folder, given.packed, changes)
     space.stage("train")
     seconds = space.stage("evaluate")
@@ -146,6 +145,18 @@ def _planned(space: StageFolder, seconds: float) -> str:
     return "; ".join(line for line in plan.splitlines() if line.startswith(("predicted", "ERROR"))) or "said nothing"
 
 
+def pair(text: str) -> tuple[str, Any]:
+    """A parameter's name and value.
+
+    Raises:
+        argparse.ArgumentTypeError: there is no value.
+    """
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise argparse.ArgumentTypeError(f"{text}: give NAME=VALUE")
+    return name, yaml.safe_load(value)
+
+
 def parse() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -154,7 +165,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--device", default="cuda", choices=("cpu", "cuda"))
     parser.add_argument("--precision", default="bf16", choices=("fp32", "bf16"))
     parser.add_argument("--epochs", type=int, default=1)
-    parser.add_argument("--set", nargs="+", default=[], metavar="NAME=VALUE", help="other values of params.yaml")
+    parser.add_argument(
+        "--set", nargs="+", type=pair, default=[], metavar="NAME=VALUE", help="other values of params.yaml"
+    )
     parser.add_argument("--plan", action=argparse.BooleanOptionalAction, default=True, help="end with plan --check")
     parser.add_argument("--json", type=Path, help="where to write the reports")
     parser.add_argument("--plan-seconds", type=float, default=5, help="how long the plan's steps are timed, at least")

@@ -2,11 +2,12 @@
 
 import subprocess
 import sys
+from argparse import ArgumentTypeError
 
 import numpy as np
 import pytest
 
-from benchmarks.pipeline import changed, summary
+from benchmarks.pipeline import changed, pair, summary
 from dti.errors import DtiError
 from dti.files import read_json
 from dti.home import ROOT
@@ -31,6 +32,16 @@ def test_other_values_are_set_by_name_and_unknown_names_refused():
     for name in ("train.epoch", "trains.epochs", "train.epochs.more", "epochs"):
         with pytest.raises(DtiError, match=f"--set {name}: params.yaml has no such parameter"):
             changed(params, {name: 1})
+
+
+def test_a_value_is_read_as_params_yaml_would_be():
+    assert [pair(text) for text in ("pack.k=5", "train.patience=null", "model.backbone=a=b")] == [
+        ("pack.k", 5),
+        ("train.patience", None),
+        ("model.backbone", "a=b"),
+    ]
+    with pytest.raises(ArgumentTypeError, match="pack.k: give NAME=VALUE"):
+        pair("pack.k")
 
 
 @pytest.mark.slow
