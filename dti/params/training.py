@@ -30,7 +30,7 @@ class Train(Section):
     activation_checkpointing: bool = Field(
         description="keep each layer's input alone and compute the layer again in the backward pass: less memory"
     )
-    compile: bool = Field(description="compile norms and feed-forward blocks with torch.compile (CUDA alone)")
+    compile: bool = Field(description="compile all but attention itself with torch.compile (CUDA alone)")
     processes: Positive = Field(description="processes that train together on this machine, one for each GPU")
     engine: Literal["single", "ddp", "fsdp"] = Field(
         description="how they share the model: one process alone; ddp: each has all of it (adapters, small models); "
