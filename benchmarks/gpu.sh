@@ -49,7 +49,7 @@ speed() { # NAME SIZE SECONDS ARGUMENTS...
 several() { # TEST FILE...: one process each, as they compile most of the time
     local pids=() pid status=0
     for file; do "$python" -m pytest -rfEs -m gpu "$file" & pids+=($!); done
-    trap 'kill -INT "${pids[@]}" 2>/dev/null' INT
+    trap 'kill -TERM "${pids[@]}" 2>/dev/null' INT # what runs in a shell's background does not hear INT
     for pid in "${pids[@]}"; do wait "$pid" || { [ $? -eq 5 ] || status=1; }; done # 5: no test is left of the file
     return $status
 }

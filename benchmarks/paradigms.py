@@ -86,10 +86,13 @@ def bench_of(given: argparse.Namespace, paradigms: Sequence[Paradigm]) -> Bench:
         "compile": given.compile,
     }
     train = params.train.model_copy(update=changes)
-    lora = params.model.lora.model_copy(update={"dropout": given.lora_dropout})
+    lora = params.model.lora
+    if given.lora_dropout is not None:
+        lora = lora.model_copy(update={"dropout": given.lora_dropout})
     bench = Bench(store, SIZES[given.size], train, lora, device_of(given.device), given.stream_pass)
     if (again := given.activation_checkpointing) is not None:
-        bench.checkpointed = named(paradigms, again, "--activation-checkpointing") if again else paradigms
+        # Among the whole run's rows: a process that measures the memory of one gets the same names.
+        bench.checkpointed = named(paradigms_of(given), again, "--activation-checkpointing") if again else paradigms
     if given.compile and bench.device.type == "cpu":
         raise DtiError("--compile gains nothing on a CPU (docs/log.md); leave it out")
     bench.prepare(paradigms)
@@ -160,7 +163,7 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--stream-pass", type=int, default=STREAM_PASS, help=own)
     less = "less memory, more time: for these rows, or for all"
     parser.add_argument("--activation-checkpointing", nargs="*", metavar="ROW", help=less)
-    parser.add_argument("--lora-dropout", type=float, default=0.05, help="as params.yaml has it (default 0.05)")
+    parser.add_argument("--lora-dropout", type=float, help="default: what params.yaml has")
     parser.add_argument("--compile", action="store_true", help="torch.compile all but attention; CUDA alone")
     memory = "CPU: measure each row's memory in a process of its own (default: unless --quick)"
     parser.add_argument("--memory", action=argparse.BooleanOptionalAction, help=memory)
@@ -186,6 +189,8 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
         or min(given.history, default=6) < 6
     ):
         parser.error("counts must be at least 1, histories at least 6 (their first five interactions are no targets)")
+    if given.lora_dropout is not None and not 0 <= given.lora_dropout < 1:
+        parser.error("--lora-dropout must be at least 0 and below 1")
     if given.table and given.plot and len(given.table) > 1:
         parser.error("--plot draws one result; give --table one file")
     return given

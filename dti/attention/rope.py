@@ -13,10 +13,10 @@ Turn = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 def turn(x_HTD: Tensor, cos_TD: Tensor, sin_TD: Tensor) -> Tensor:
-    """Rotate queries or keys, halves paired as Hugging Face's Llama does: in the table's type, rounded to theirs."""
+    """Rotate queries or keys, halves paired as Hugging Face's Llama does."""
     first, second = x_HTD.chunk(2, dim=-1)
     turned = torch.cat([-second, first], dim=-1)
-    return (x_HTD * cos_TD + turned * sin_TD).to(x_HTD.dtype)
+    return x_HTD * cos_TD + turned * sin_TD
 
 
 @dataclass(frozen=True)

@@ -190,6 +190,16 @@ def test_larger_sizes_train_lora_alone_and_quick_has_four_rows():
         assert {p.tuning for p in found} == {tuning}
 
 
+def test_a_process_for_one_row_knows_the_names_of_all():
+    words = ["--quick", "--size", "tiny", "--device", "cpu", "--activation-checkpointing"]
+    given = paradigms.parsed([*words, "unique@1000"])
+    sliding = paradigms.paradigms_of(given)[0]
+    bench = paradigms.bench_of(given, [sliding])
+    assert [p.name for p in bench.checkpointed] == ["unique"]
+    with pytest.raises(DtiError, match="--activation-checkpointing: no row 'unique@9'"):
+        paradigms.bench_of(paradigms.parsed([*words, "unique@9"]), [sliding])
+
+
 def test_rows_are_chosen_by_name_and_k():
     found = rows.usual_rows("135m", [1_000], quick=False)
     chosen = rows.chosen_of(found, ["frozen", "window-50", "sliding"])
