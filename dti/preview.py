@@ -54,7 +54,8 @@ def run(arguments: argparse.Namespace) -> None:
     sight = sight_of(params.attention, SMALL_N)
     small = replace(store, meta=replace(store.meta, n=SMALL_N))
     row = build_row(small, user.prompts(SMALL_N, SMALL_K).take(slice(0, 1)))
-    drawn = Drawing(Reader(small, reader.tokenizer).tokens(row), mask_of(view_of(row, sight)).numpy())
+    tokens = Reader(small, reader.tokenizer).tokens(row, sight.probe_tokens)
+    drawn = Drawing(tokens, mask_of(view_of(row, sight)).numpy())
     print(
         f"\nwho reads whom in a small prompt (k = {SMALL_K}, n = {SMALL_N}, policy {sight.policy}, context "
         f"{sight.context}); a row reads the columns marked #"
@@ -137,10 +138,12 @@ class Reader:
     def _sum(self) -> str:
         return str(self.tokenizer.decode([self.store.meta.tokens.sum]))
 
-    def tokens(self, row: Row) -> list[str]:
+    def tokens(self, row: Row, probe_tokens: int) -> list[str]:
         """Every token of a row as text, the probes last."""
         content = [self.text(row, place, place + 1) or "(space)" for place in range(row.tokens_S.size)]
-        return content + [f"{self._sum()} {number + 1}" for number in range(row.target_K.size)]
+        return content + [
+            f"{self._sum()} {number + 1}" for number in range(row.target_K.size) for _ in range(probe_tokens)
+        ]
 
 
 @dataclass(frozen=True)

@@ -70,6 +70,20 @@ def test_the_mask_as_text(project, capsys):
     assert [line.split()[1] for line in drawn[:8]] == ["q", "a", "[YES]", "b", "[NO]", "c", "[YES]", "a"]
 
 
+def test_the_mask_of_several_probe_tokens(project, capsys):
+    file = project / "params.yaml"
+    file.write_text(file.read_text().replace("probe_tokens: 1", "probe_tokens: 2"))
+    drawn = preview(capsys).splitlines()[-6:]
+    assert [line.split()[-1] for line in drawn] == [
+        "#.##....#.....",  # the first of b's
+        "#.##....##....",  # the second
+        "#.#.##....#...",
+        "#.#.##....##..",
+        "#...#.##....#.",
+        "#...#.##....##",
+    ]
+
+
 def test_long_prompts_are_shortened(project, capsys):
     text = preview(capsys, "--lines", "2")
     assert "  ... 3 more interactions\n  target  'b'   [SUM] is to say yes" in text

@@ -129,7 +129,7 @@ class Flex:
             low_K, high_K = segment.low_K + sum(listed[:i]), segment.high_K + sum(listed[:i])
             intervals.append((_filled(low_K, rows), _filled(high_K, rows)))
         own_Q = torch.arange(rows)
-        intervals.append((columns + own_Q, columns + own_Q + 1))
+        intervals.append((columns + own_Q - own_Q % view.probe_tokens, columns + own_Q + 1))
         keys, order = (torch.cat([getattr(s, name) for s in view.segments]) for name in ("keys_N", "order_N"))
         keys_L = torch.cat([_filled(keys, columns), view.content + own_Q.clamp(max=view.probes - 1)])
         target_Q = _filled(view.target_K, rows)

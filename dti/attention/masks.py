@@ -1,6 +1,6 @@
 """Dense masks of a view, for the reference and for looking at small rows.
 
-Shape suffixes: S content tokens, K probes, L listed keys, T = S + K.
+Shape suffixes: S content tokens, K probe tokens, L listed keys, T = S + K.
 """
 
 from dataclasses import dataclass
@@ -29,6 +29,7 @@ class Listing:
 def listing_of(view: View) -> Listing:
     """List all that probes may read, for the dense reference; K x L."""
     own_K = torch.arange(view.probes)
+    same_KK = own_K[:, None] // view.probe_tokens == own_K // view.probe_tokens
     parts = []
     for segment in view.segments:
         listed_N = torch.arange(segment.keys_N.numel())
@@ -36,7 +37,7 @@ def listing_of(view: View) -> Listing:
     return Listing(
         keys_L=torch.cat([*(segment.keys_N for segment in view.segments), view.content + own_K]),
         order_L=torch.cat([*(segment.order_N for segment in view.segments), view.target_K]),
-        readable_KL=torch.cat([*parts, own_K[:, None] == own_K], dim=1),
+        readable_KL=torch.cat([*parts, same_KK & (own_K <= own_K[:, None])], dim=1),
     )
 
 

@@ -4,8 +4,8 @@ Neighbouring probes of a user read much the same context, so a block of consecut
 them may read. A target's own text is read by its probe alone (``context: label``) and gathered for it alone. One
 softmax runs over all parts. No copy of the n + 1 contexts of each probe is made.
 
-Shape suffixes: J blocks of B probes, Q = J B probes, G key/value heads, X query heads that share one (H = G X), W keys
-of a part, N pairs of a probe and a key of its own.
+Shape suffixes: J blocks of B probe tokens, Q = J B of them, P of each target, G key/value heads, X query heads that
+share one (H = G X), W keys of a part, N pairs of a probe token and a key of its own.
 """
 
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from dti.attention.reference import slopes_of
 from dti.attention.sending import sent
 from dti.attention.visibility import Bank, Segment, View
 
-PROBES_PER_BLOCK = 16
+TARGETS_PER_BLOCK = 16
 MANY_PER_BLOCK = 128
 """Where all of so many neighbours read the same keys, as the candidates of a request do."""
 
@@ -117,13 +117,14 @@ class ProbePlan:
     """The plan of a row's probes, the same for all layers."""
 
     def __init__(self, view: View, heads: int, device: torch.device) -> None:
-        self.probes = view.probes
+        self.probes, self.each = view.probes, view.probe_tokens
         self.per_block = _probes_per_block(view)
         self.blocks = -(-view.probes // self.per_block)
         # The last block's padding repeats the last probe; its results are dropped.
         place_JB = torch.arange(self.blocks * self.per_block).clamp(max=view.probes - 1).view(self.blocks, -1)
         self.parts = [_part(view, segment, place_JB, device) for segment in view.segments]
         self.slopes_H = sent(slopes_of(heads).float(), device)
+        self.later_PP = sent(torch.full((self.each, self.each), -torch.inf).triu(1), device)
 
     @cached_property
     def _biases(self) -> list[Tensor]:
@@ -140,13 +141,24 @@ class ProbePlan:
             _wide(part.score(q_JGXBD, content.k)) + bias.unflatten(1, (heads, -1))
             for part, bias in zip(self.parts, biases, strict=True)
         ]
-        scores.append(_wide((q_JGXBD * own_k).sum(-1, keepdim=True)))
+        scores.append(self._own_scores(q_JGXBD, own_k))
         weights = torch.cat(scores, dim=-1).softmax(dim=-1).to(own_v.dtype)
         *weights, own_weight = weights.split([score.shape[-1] for score in scores], dim=-1)
-        out = own_weight * own_v
+        out = self._own_mean(own_weight, own_v)
         for part, weight in zip(self.parts, weights, strict=True):
             out = out + part.mean(weight, content)
         return out.permute(1, 2, 0, 3, 4).flatten(2, 3).flatten(0, 1)[:, : self.probes]
+
+    def _own_scores(self, q_JGXBD: Tensor, k_JGXBD: Tensor) -> Tensor:
+        """Scores of each probe token with those of its target, (J, G, X, B, P); -inf for later ones."""
+        q_JGXTPD, k_JGXTPD = (x.unflatten(3, (-1, self.each)) for x in (q_JGXBD, k_JGXBD))
+        score_JGXTPP = (q_JGXTPD[..., :, None, :] * k_JGXTPD[..., None, :, :]).sum(-1)
+        return (_wide(score_JGXTPP) + self.later_PP).flatten(3, 4)
+
+    def _own_mean(self, weight_JGXBP: Tensor, v_JGXBD: Tensor) -> Tensor:
+        """The weighted values of the probe tokens of each one's target, (J, G, X, B, D)."""
+        weight_JGXTPP, v_JGXTPD = (x.unflatten(3, (-1, self.each)) for x in (weight_JGXBP, v_JGXBD))
+        return (weight_JGXTPP[..., None] * v_JGXTPD[..., None, :, :]).sum(-2).flatten(3, 4)
 
     def _blocked(self, x_HKD: Tensor, heads: int) -> Tensor:
         """(J, G, X, B, D), the last block padded."""
@@ -171,13 +183,14 @@ def _probes_per_block(view: View) -> int:
     """Many where they read little more together than few do, so that shared keys are gathered less often."""
     shared = [segment for segment in view.segments if segment.shared]
 
+    few, many = (size * view.probe_tokens for size in (TARGETS_PER_BLOCK, MANY_PER_BLOCK))
+
     def gathered(size: int) -> int:
         blocks = -(-view.probes // size)
         place_JB = torch.arange(blocks * size).clamp(max=view.probes - 1).view(blocks, -1)
         return sum(_span(segment, place_JB)[1] for segment in shared)
 
-    many = view.probes >= MANY_PER_BLOCK and gathered(MANY_PER_BLOCK) <= 1.5 * gathered(PROBES_PER_BLOCK)
-    return MANY_PER_BLOCK if many else PROBES_PER_BLOCK
+    return many if view.probes >= many and gathered(many) <= 1.5 * gathered(few) else few
 
 
 def _part(view: View, segment: Segment, place_JB: Tensor, device: torch.device) -> Part:

@@ -1,6 +1,7 @@
 """One rule says who may read whom: every token reads intervals (design: ours; the window policy is the paper's DTI).
 
-Shape suffixes: S content tokens, E encoded texts, M interactions, P prompts, K probes, N and L listed keys, T = S + K;
+Shape suffixes: S content tokens, E encoded texts, M interactions, P prompts, K probe tokens (of each target as many),
+N and L listed keys, T = S + K;
 I some interactions, J tokens of candidates beside one another.
 """
 
@@ -35,6 +36,7 @@ class Sight:
         forgetting: how leaked states are reset; None: not at all.
         content: whether the adapter acts on content, too, or on probes alone (``frozen``).
         slopes: whether the slopes of the bias by distance are ALiBi's own or learned, for each layer and head.
+        probe_tokens: how many probe tokens a target has; the last one gives its logit.
     """
 
     policy: Policy
@@ -44,6 +46,7 @@ class Sight:
     forgetting: Forgetting | None = None
     content: Content = "trained"
     slopes: Slopes = "fixed"
+    probe_tokens: int = 1
 
 
 class Bank(NamedTuple):
@@ -85,7 +88,7 @@ class Segment:
 @dataclass(frozen=True)
 class View:
     """A row as attention sees it: content token j reads ``[start_S[j], stop_S[j])`` and itself; a probe reads its
-    segments and itself.
+    segments, and the probe tokens of its target up to itself: each ``probe_tokens`` in turn are of one target.
 
     Positions are RoPE positions. The distance of a query to a key, in interactions, is the difference of their
     orders, at least 0. ``content_alpha`` and ``probe_alpha`` are alpha by distance where that reading forgets.
@@ -106,6 +109,7 @@ class View:
     content_alpha: Tensor | None = None
     probe_alpha: Tensor | None = None
     beside: "View | None" = None
+    probe_tokens: int = 1
 
     def elsewhere(self, place_S: Tensor) -> "View":
         """The view as probes read it where content token s stands at ``place_S[s]`` of a larger table."""
@@ -127,7 +131,7 @@ class View:
 
     @property
     def probes(self) -> int:
-        """K, the number of probes."""
+        """K, the number of probe tokens."""
         return self.target_K.numel()
 
 
@@ -158,6 +162,14 @@ def view_of(row: Row, sight: Sight) -> View:
         z      1   1             blind to the other label
         p  1 1     1 1           a itself, context a y (distance 2) and b z (distance 1)
 
+    Several probe tokens p q r of a target read the same, and those before them, at RoPE positions one behind another
+    (the first example, isolated)::
+
+           a y b y c p q r
+        p        1 1 1
+        q        1 1 1 1
+        r        1 1 1 1 1       the target's logit
+
     Candidates c d beside one another (n = 1, window, all): each reads as if it stood alone behind the context::
 
            a y b y c d p q
@@ -178,18 +190,20 @@ def view_of(row: Row, sight: Sight) -> View:
     start_S, stop_S = _intervals(row, sight, order_S)
     forgetting = sight.forgetting
     alpha = forgetting.alpha(sight.n) if forgetting else None
+    each = sight.probe_tokens
     view = View(
         start_S=torch.from_numpy(start_S),
         stop_S=torch.from_numpy(stop_S),
-        segments=tuple(_segments(row, sight)),
+        segments=tuple(_for_each(segment, each) for segment in _segments(row, sight)),
         position_S=torch.from_numpy(local_S if position_S is None else position_S),
         key_position_S=torch.from_numpy(key_position_S),
-        query_position_K=torch.from_numpy(query_position_K),
+        query_position_K=torch.from_numpy(ranges(query_position_K, np.full_like(query_position_K, each))),
         order_S=torch.from_numpy(order_S),
-        target_K=torch.from_numpy(row.orders[row.target_K]),
+        target_K=torch.from_numpy(row.orders[row.target_K]).repeat_interleave(each),
         biased=sight.probe_position != "rope",
         content_alpha=alpha if forgetting and forgetting.at != "probes" else None,
         probe_alpha=alpha if forgetting and forgetting.at != "content" else None,
+        probe_tokens=each,
     )
     return replace(view, beside=_beside(row, view, sight.n)) if row.beside and sight.policy == "window" else view
 
@@ -234,6 +248,12 @@ def _segments(row: Row, sight: Sight) -> list[Segment]:
         near = np.full_like(keys, FOREVER_NEAR)
         segments.append(_segment(keys, near, (stop_P - prefix_P)[prompt_K], stop_P[prompt_K]))
     return segments
+
+
+def _for_each(segment: Segment, probe_tokens: int) -> Segment:
+    """A segment of one reader a target, for all probe tokens of each."""
+    low_K, high_K = (bound.repeat_interleave(probe_tokens) for bound in (segment.low_K, segment.high_K))
+    return replace(segment, low_K=low_K, high_K=high_K)
 
 
 def _all_tokens(row: Row, first_K: Ints) -> Segment:
@@ -289,7 +309,8 @@ def _beside(row: Row, view: View, n: int) -> View:
         _segment(early + own_J, order_J, start_J, own_J),
     )
     alpha = view.content_alpha
-    return replace(view, segments=segments, target_K=torch.from_numpy(order_J), biased=False, probe_alpha=alpha)
+    target_J = torch.from_numpy(order_J)
+    return replace(view, segments=segments, target_K=target_J, biased=False, probe_alpha=alpha, probe_tokens=1)
 
 
 def _segment(keys_N: Ints, order_N: Ints, low_K: Ints, high_K: Ints, shared: bool = True) -> Segment:
@@ -317,7 +338,7 @@ def _local_positions(row: Row) -> Ints:
 
 
 def _probe_positions(row: Row, kind: ProbePosition, prompt_S: Ints | None, local_S: Ints) -> tuple[Ints, Ints]:
-    """RoPE positions of the keys as probes read them, (S,), and of the probes, (K,)."""
+    """RoPE positions of the keys as probes read them, (S,), and of each target's first probe token."""
     zeros_K = np.zeros_like(row.target_K)
     if kind == "local":
         return local_S, zeros_K

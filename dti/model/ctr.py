@@ -78,12 +78,12 @@ class CtrModel(nn.Module):
         self.rope.turn = torch.compile(turn, dynamic=True)
 
     def forward(self, row: Row) -> Tensor:
-        """The logit of a click for each probe of the row, (K,), float32.
+        """The logit of a click for each target of the row, (K,), float32.
 
         It is the difference of two rows of the language-model head, yes - no, so that its sigmoid is the softmax over
         the two; the other rows of the head are never computed.
         """
-        probes = torch.full((row.target_K.size,), self.tokens.sum)
+        probes = torch.full((row.target_K.size * self.sight.probe_tokens,), self.tokens.sum)
         if self.sight.content == "frozen" or (self.states is not None and not self.training):
             return self._logits(self._read_states(row, probes))
         content = torch.from_numpy(row.tokens_S)
@@ -93,7 +93,8 @@ class CtrModel(nn.Module):
 
     def tokens_of(self, row: Row) -> int:
         """How many tokens a forward pass of the row computes."""
-        return int(row.target_K.size) + (0 if self.sight.content == "frozen" else int(row.tokens_S.size))
+        probes = self.sight.probe_tokens * int(row.target_K.size)
+        return probes + (0 if self.sight.content == "frozen" else int(row.tokens_S.size))
 
     def content_states(self, row: Row) -> list[Bank]:
         """Every layer's keys, as probes read them, and values of a row without probes."""
@@ -139,6 +140,7 @@ class CtrModel(nn.Module):
         return decoder(inputs_embeds=embedded_1TD, reading=reading, use_cache=False).last_hidden_state[0]
 
     def _logits(self, hidden_KD: Tensor) -> Tensor:
+        hidden_KD = hidden_KD[self.sight.probe_tokens - 1 :: self.sight.probe_tokens]  # each target's last
         head = self.stock.get_output_embeddings().weight
         answer_D = (head[self.tokens.yes] - head[self.tokens.no]).float()
         return (hidden_KD.float() * answer_D).sum(-1)  # no matrix product: autocast would round it to bf16

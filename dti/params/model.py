@@ -74,6 +74,11 @@ class Attention(Section):
     context: Literal["all", "label"] = Field(
         description="what a probe reads of a context interaction: all its tokens, or its label token"
     )
+    probe_tokens: int = Field(
+        ge=1,
+        le=16,
+        description="probe tokens of a target, each of which reads those before it; the last gives its logit",
+    )
     leakage: Literal["none", "reset"] = Field(
         description="remedy for what windows leak: none, or reset states towards their initial ones with distance"
     )

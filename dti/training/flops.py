@@ -144,19 +144,16 @@ def unique(n: int, c: float, context: str, distinct: float, labels: float) -> Wo
 
 def frozen(n: int, c: float, context: str) -> Work:
     """Content whose states are kept: the probe alone; per target. All but its own key are kept states."""
-    return _kept(probe(n, c, context))
-
-
-def _kept(reading: Work) -> Work:
-    """The same probes where all keys but each one's own are kept states."""
+    reading = probe(n, c, context)
     return Work(probes=reading.probes, probe_pairs=reading.probes, kept_pairs=reading.probe_pairs - reading.probes)
 
 
 def counted(row: Row, sight: Sight) -> Work:
     """The tokens and pairs that training on a row takes, counted from what each token may read."""
     view = view_of(row, sight)
-    pairs = sum(int((s.high_K - s.low_K).clamp(min=0).sum()) for s in view.segments) + view.probes
-    reading = Work(probes=view.probes, probe_pairs=pairs)
+    among = view.probes * (view.probe_tokens + 1) // 2
+    pairs = sum(int((s.high_K - s.low_K).clamp(min=0).sum()) for s in view.segments)
     if sight.content == "frozen":
-        return _kept(reading)
+        return Work(probes=view.probes, probe_pairs=among, kept_pairs=pairs)
+    reading = Work(probes=view.probes, probe_pairs=pairs + among)
     return Work(view.content, int((view.stop_S - view.start_S).clamp(min=0).sum()) + view.content) + reading

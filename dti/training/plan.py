@@ -24,7 +24,7 @@ times what was kept).
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
@@ -81,11 +81,11 @@ class Cost:
 
 def ways(params: Params, k: Targets) -> list[Way]:
     """The parameters' own way, and those that it could be compared with."""
-    plain = {"slopes": "fixed", "leakage": "none", "content": "trained", "layout": "stream"}
+    plain = {"slopes": "fixed", "probe_tokens": 1, "leakage": "none", "content": "trained", "layout": "stream"}
     window = plain | {"policy": "window", "probe_position": "alibi", "context": "all"}
     isolated = plain | {"policy": "isolated", "probe_position": "local", "context": "label"}
 
-    def way(name: str, k: Targets, values: dict[str, str]) -> Way:
+    def way(name: str, k: Targets, values: dict[str, Any]) -> Way:
         return Way(name, k, params.attention.model_copy(update=values))
 
     streams: list[Targets] = [k, "all"] if k not in (1, "all") else ["all"]
@@ -172,7 +172,7 @@ class Planner:
         tokens, layout = self.params.train.tokens_per_pass, way.attention.layout
         found = [row for step in steps for row in rows(self.store, step, tokens, layout)]
         work = sum((counted(row, self.model.sight) for row in found), Work())
-        largest = max(found, key=lambda row: row.tokens_S.size + row.target_K.size)
+        largest = max(found, key=lambda row: row.tokens_S.size + way.attention.probe_tokens * row.target_K.size)
         return work, sum(int(step.targets.sum()) for step in steps), largest
 
     def _flops(self, work: Work) -> float:

@@ -58,6 +58,7 @@ def sight_of(attention: Attention, n: int) -> Sight:
         forgetting=forgetting,
         content=attention.content,
         slopes=attention.slopes,
+        probe_tokens=attention.probe_tokens,
     )
 
 

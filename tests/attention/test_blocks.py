@@ -40,6 +40,18 @@ def test_blocks_equal_the_reference(random_row, attend, shape, policy, position,
     torch.testing.assert_close(gradients, expected_gradients, atol=1e-6, rtol=1e-6)
 
 
+@pytest.mark.parametrize("probe_tokens", [2, 5])
+@pytest.mark.parametrize(("policy", "context"), [("window", "all"), ("isolated", "all"), ("isolated", "label")])
+@pytest.mark.parametrize("shape", range(len(SHAPES)))
+def test_blocks_equal_the_reference_with_several_probe_tokens(random_row, attend, shape, policy, context, probe_tokens):
+    row = random_row(shape, **SHAPES[shape], profile=shape == 2)
+    view = view_of(row, Sight(policy, "local", context, SHAPES[shape]["n"], probe_tokens=probe_tokens))
+    expected, expected_gradients = attend(Reference, view)
+    found, gradients = attend(Blocks, view)
+    torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-6)
+    torch.testing.assert_close(gradients, expected_gradients, atol=1e-6, rtol=1e-6)
+
+
 @pytest.mark.parametrize("at", ["probes", "content", "both"])
 @pytest.mark.parametrize("family", ["linear", "exponential", "step"])
 @pytest.mark.parametrize(("strength", "profile"), [(0.4, True), (1.0, False)])
@@ -84,9 +96,10 @@ def test_content_that_reads_otherwise_has_no_such_plan(change):
     assert (causal_of(view, torch.device("cpu")) is None) == (change != "none")
 
 
+@pytest.mark.parametrize("probe_tokens", [1, 3])
 @pytest.mark.parametrize("context", ["all", "label"])
 @pytest.mark.parametrize("build", [build_row, build_unique])
-def test_probes_have_no_copy_of_their_contexts(make_store, attend, monkeypatch, build, context):
+def test_probes_have_no_copy_of_their_contexts(make_store, attend, monkeypatch, build, context, probe_tokens):
     """What is gathered for all of a block's probes is about that which one of them reads and the others read besides.
 
     A copy for each probe would be n + 1 contexts a probe, ten times as much.
@@ -101,10 +114,10 @@ def test_probes_have_no_copy_of_their_contexts(make_store, attend, monkeypatch, 
     history = [(i % 7, i % 2) for i in range(100)]
     store = make_store([history], ["red", "blue lamp", "old chair", "two", "big bed", "lamp", "tall"], n=20, k="all")
     row = build(store, stream_prompts(store, "train", "all"))
-    view = view_of(row, Sight("isolated", "local", context, 20))
+    view = view_of(row, Sight("isolated", "local", context, 20, probe_tokens=probe_tokens))
     attend(Blocks, view)
     read = sum(int((s.high_K - s.low_K).sum()) for s in view.segments)
-    own = int(row.text_M.sum()) if context == "label" else 0
+    own = probe_tokens * int(row.text_M.sum()) if context == "label" else 0
     keys_and_values = 2
     assert 0 < sum(gathered) < keys_and_values * ((read - own) / 5 + own)
 

@@ -45,6 +45,13 @@ def test_flex_equals_the_reference(random_row, attend, shape, policy, position, 
     check(attend, view_of(row, Sight(policy, position, context, SHAPES[shape]["n"])))
 
 
+@pytest.mark.parametrize("context", ["all", "label"])
+@pytest.mark.parametrize("shape", range(len(SHAPES)))
+def test_flex_equals_the_reference_with_several_probe_tokens(random_row, attend, shape, context):
+    row = random_row(shape, **SHAPES[shape], profile=shape == 1)
+    check(attend, view_of(row, Sight("isolated", "local", context, SHAPES[shape]["n"], probe_tokens=3)))
+
+
 @pytest.mark.parametrize(("at", "position"), [("probes", "local"), ("content", "local"), ("both", "rope")])
 @pytest.mark.parametrize(("family", "strength"), [("linear", 1.0), ("exponential", 0.4), ("step", 1.0)])
 def test_forgetting_flex_equals_the_reference(random_row, attend, family, strength, at, position):
@@ -71,6 +78,7 @@ def test_flex_equals_the_reference_where_interactions_share_items(store, attend,
 COMPILED = {
     "rope": Sight("window", "rope", "all", 4),
     "bias": Sight("isolated", "local", "label", 4),
+    "several probe tokens": Sight("isolated", "local", "label", 4, probe_tokens=3),
     "forgetting": Sight("window", "rope", "all", 4, Forgetting("step", 1.0, "both")),
     "forgetting and bias": Sight("window", "alibi", "label", 4, Forgetting("linear", 1.0, "both")),
 }

@@ -144,6 +144,32 @@ def test_the_own_label_is_no_key(random_row):
                 assert not mask[row.tokens_S.size + k, later].any()
 
 
+def test_probe_tokens_of_a_target_read_the_same_and_those_before_them(one_prompt, two_prompts):
+    assert draw(one_prompt, policy="isolated", context="label", probe_tokens=3)[5:] == [
+        # a y b y c p q r
+        "...111..",
+        "...1111.",
+        "...11111",
+    ]
+    assert draw(two_prompts, policy="isolated", context="label", probe_tokens=2)[9:] == [
+        # u a y b b y c v d B B C C D D
+        "1.111....1.....",
+        "1.111....11....",
+        "1....11....1...",
+        "1....11....11..",
+        ".......11....1.",
+        ".......11....11",
+    ]
+
+
+def test_probe_tokens_stand_one_behind_another(two_prompts):
+    view = view_of(two_prompts, Sight("isolated", "local", "label", 1, probe_tokens=2))
+    assert view.query_position_K.tolist() == [0, 1, 0, 1, 0, 1]
+    assert view.target_K.tolist() == [1, 1, 2, 2, 3, 3]
+    rope = view_of(two_prompts, Sight("isolated", "rope", "all", 1, probe_tokens=2))
+    assert rope.query_position_K.tolist() == [5, 6, 7, 8, 2, 3]
+
+
 @pytest.fixture
 def beside():
     """Two requests: contexts a b (labels y z) with candidates d (two tokens) and e; context c (y) with candidate f."""
@@ -186,6 +212,13 @@ def test_candidates_beside_one_another(beside):
         "...1....1..1.",
         ".....1...1..1",
     ]
+
+
+def test_candidates_beside_one_another_with_two_probe_tokens_each(beside):
+    lines = draw(beside, policy="window", context="all", n=2, probe_tokens=2)
+    one = draw(beside, policy="window", context="all", n=2)
+    assert [line[:10] for line in lines] == [line[:10] for line in one[:10] + [x for x in one[10:] for _ in range(2)]]
+    assert [line[10:] for line in lines[10:]] == ["1.....", "11....", "..1...", "..11..", "....1.", "....11"]
 
 
 def test_candidates_all_begin_where_the_first_one_does(beside):

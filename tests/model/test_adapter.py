@@ -78,9 +78,10 @@ def saved(tmp_path, base, store):
 
 LEARNED = Sight("isolated", "local", "label", 3, slopes="learned")
 FROZEN = Sight("isolated", "local", "label", 3, content="frozen")
+SEVERAL = Sight("isolated", "local", "label", 3, probe_tokens=3)
 
 
-@pytest.mark.parametrize(("tuning", "sight"), [*product(["full", "lora"], [SIGHT, LEARNED]), ("lora", FROZEN)])
+@pytest.mark.parametrize(("tuning", "sight"), [*product(["full", "lora"], [SIGHT, LEARNED, SEVERAL]), ("lora", FROZEN)])
 def test_a_saved_adapter_scores_the_same(saved, store, tuning, sight, tmp_path, monkeypatch):
     monkeypatch.setenv("DTI_HOME", str(tmp_path / "home"))
     folder, model = saved(tuning, sight)

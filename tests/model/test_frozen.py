@@ -90,6 +90,11 @@ def test_states_on_disk_equal_two_passes_gradients_too(lora_model, store, backen
     check_states(lora_model(store, backend=backend, probe_position=position, context=context), store)
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_states_on_disk_equal_two_passes_with_several_probe_tokens(lora_model, store, backend):
+    check_states(lora_model(store, backend=backend, probe_tokens=3), store)
+
+
 @pytest.mark.parametrize("store", ["profile, ratings"], indirect=True)
 @pytest.mark.parametrize("slopes", ["fixed", "learned"])
 @pytest.mark.parametrize("family", FAMILIES)

@@ -57,7 +57,9 @@ def models(ctr_model):
 SETTINGS = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
-KINDS = [(position, "fixed") for position in POSITIONS] + [("alibi", "learned"), ("local", "learned")]
+KINDS = [(position, "fixed", 1) for position in POSITIONS]
+KINDS += [("alibi", "learned", 1), ("local", "learned", 3), ("rope", "fixed", 2), ("local", "fixed", 4)]
+"""Positions, slopes, and probe tokens of a target."""
 PASSES = st.sampled_from([10_000, 150])
 """Tokens of a pass: one pass of all, or several."""
 FLEX = st.sampled_from([(), (), ("flex",)])
@@ -69,11 +71,12 @@ FLEX = st.sampled_from([(), (), ("flex",)])
 def test_isolated_layouts_and_backends_agree(make_store, models, world, kind, context, tokens, flex, unique):
     """``rope`` has neither the unique layout nor, in streams, prefixes; flex learns no slopes."""
     users, texts, pack = world
-    position, slopes = kind
+    position, slopes, probe_tokens = kind
     rope = position == "rope"
     store = make_store(users, texts, **pack | ({"profiles": None} if rope else {}))
     prompts = stream_prompts(store, "train", pack["k"])
     sight = {"probe_position": position, "context": context, "n": pack["n"], "slopes": slopes}
+    sight["probe_tokens"] = probe_tokens
     expected = outcome(models("reference", **sight), build_row(store, prompts))
     runs = [("blocks", "stream")] + ([] if rope else [("blocks", "unique"), ("reference", "unique")])
     runs += [(name, "unique" if unique and not rope else "stream") for name in flex if slopes == "fixed"]
@@ -93,15 +96,16 @@ FORGETTING = st.none() | st.builds(
 
 
 @SETTINGS
-@given(worlds(), st.sampled_from(POSITIONS), st.sampled_from(["all", "label"]), PASSES, FLEX, FORGETTING)
-def test_window_streams_agree_between_backends(make_store, models, world, position, context, tokens, flex, forgetting):
+@given(worlds(), st.sampled_from(KINDS), st.sampled_from(["all", "label"]), PASSES, FLEX, FORGETTING)
+def test_window_streams_agree_between_backends(make_store, models, world, kind, context, tokens, flex, forgetting):
     users, texts, pack = world
+    position, slopes, probe_tokens = kind
     store = make_store(users, texts, **pack | ({"profiles": None} if position == "rope" else {}))
     sight = {"policy": "window", "probe_position": position, "context": context, "n": pack["n"]}
-    sight |= {"forgetting": forgetting}
+    sight |= {"forgetting": forgetting, "slopes": slopes, "probe_tokens": probe_tokens}
     streams = stream_prompts(store, "train", pack["k"])
     expected = outcome(models("reference", **sight), build_row(store, streams))
-    for backend in ("blocks", *flex):
+    for backend in ("blocks", *(flex if slopes == "fixed" else ())):
         found = outcome(models(backend, **sight), *rows(store, streams, tokens, "stream"))
         check_same(found, expected, gradients=1e-5)
 

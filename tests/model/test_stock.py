@@ -28,7 +28,7 @@ def check_against_stock(store, model, stock):
     positions = torch.cat([view.position_S, view.query_position_K])
     logits = stock(
         input_ids=tokens[None], attention_mask=bias[None, None], position_ids=positions[None], use_cache=False
-    ).logits[0, view.content :]
+    ).logits[0, view.content + view.probe_tokens - 1 :: view.probe_tokens]
     expected, found = logits[:, model.tokens.yes] - logits[:, model.tokens.no], model(row)
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
     for out in (expected, found):
@@ -46,6 +46,11 @@ SIGHT = {"policy": "window", "probe_position": "rope", "context": "all", "n": 3}
 @pytest.mark.parametrize("backend", ["reference", "blocks"])
 def test_rope_probes_equal_stock_attention_with_a_dense_mask(store, backbone, ctr_model, family, backend):
     check_against_stock(store, ctr_model(family, backend=backend, **SIGHT), backbone(family))
+
+
+@pytest.mark.parametrize("backend", ["reference", "blocks"])
+def test_several_probe_tokens_equal_stock_attention_with_a_dense_mask(store, backbone, ctr_model, backend):
+    check_against_stock(store, ctr_model(backend=backend, probe_tokens=3, **SIGHT), backbone())
 
 
 def test_rope_counts_places_from_the_first_token_of_a_prefix(make_store, backbone, ctr_model):

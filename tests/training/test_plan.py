@@ -73,8 +73,10 @@ def test_memory_is_that_of_the_process_with_its_libraries(planned, monkeypatch):
     assert 10**9 + 5 * weights < planner.cost(ways(planner.params, 5)[0], []).memory < 10**9 + 2**28
 
 
-def test_tokens_are_those_that_training_counts(project, monkeypatch):
+@pytest.mark.parametrize("probe_tokens", [1, 3])
+def test_tokens_are_those_that_training_counts(project, monkeypatch, probe_tokens):
     run = project("counted", epochs=1, targets_per_step=70)  # 4 steps of 70: all are counted
+    run.set(attention={"probe_tokens": probe_tokens})
     run.train_here(monkeypatch)
     planner = Planner(Store.open(run.folder / "data" / "packed"), load_params(run.folder / "params.yaml"), 1, 0)
     assert planner.cost(ways(planner.params, 5)[0], []).tokens == run.report()["train_tokens"]
