@@ -22,6 +22,8 @@ from dti.training.plan import Cost, Planner
 
 Result = dict[str, Any]
 GIB = 2**30
+YOUNGER = {"probe_tokens": 1}
+"""What parameters of ``attention`` were before there was a choice: results of then do not name them."""
 
 
 def results_of(folder: Path) -> list[Result]:
@@ -39,7 +41,7 @@ def results_of(folder: Path) -> list[Result]:
 def same(cost: Cost, params: Params, result: Result) -> bool:
     """Whether the cell trained in this way: cut and read alike, with the plan's model and steps."""
     ran = result["parameters"]
-    ways = (cost.way.k, cost.way.attention.model_dump()) == (ran["pack"]["k"], ran["attention"])
+    ways = (cost.way.k, cost.way.attention.model_dump()) == (ran["pack"]["k"], YOUNGER | ran["attention"])
     steps = all(ran["train"][name] == getattr(params.train, name) for name in ("targets_per_step", "tokens_per_pass"))
     return ways and steps and ran["model"] == params.model.model_dump()
 

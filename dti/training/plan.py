@@ -14,11 +14,12 @@ A way that cannot be run without long preparation is not measured: it takes the 
 Tokens and FLOPs of a target are counted from the rows of some steps.
 
     memory = libraries + weights + 16 bytes x trained weights + kept states
-             + 2 x what the largest pass of these steps keeps for its backward pass
+             + 2 x what the largest pass of these steps keeps for its backward pass, or, if that is more, what a layer
+               of a pass in validation takes: as much of that as it has tokens, over the layers
 
 Libraries are what a process holds before it makes a model, and nothing on a GPU. The 16 bytes are gradient, AdamW's two
 moments and the best value so far. The 2 is a rule: the backward pass has tensors of its own (a CPU took 1.6 and 1.8
-times what was kept).
+times what was kept; validation keeps nothing, but its passes are as large as ``train.tokens_per_pass`` lets them be).
 """
 
 from collections.abc import Iterator, Sequence
@@ -39,7 +40,7 @@ from dti.training.checkpoint import trained_weights
 from dti.training.flops import Shape, Work, counted
 from dti.training.memory import resident_bytes
 from dti.training.probe import kept_bytes, timed_step
-from dti.training.run import model_of, record_of, sight_of
+from dti.training.run import model_of, record_of, sight_of, work_of
 from dti.training.schedule import optimiser_of
 
 How = Literal["measured", "extrapolated", "not measured"]
@@ -184,7 +185,17 @@ class Planner:
         held = sum(p.numel() * p.element_size() for p in self.model.parameters())
         states = self.model.states.shape.bytes if way.attention.content == "frozen" and self.model.states else 0
         kept = kept_bytes(self.model, row, self.params.train.precision)
-        return self.libraries + held + 16 * trained + states + 2 * kept
+        validated = kept * self._validated_tokens() / self.model.tokens_of(row) / self.shape.layers
+        return self.libraries + held + 16 * trained + states + int(2 * max(kept, validated))
+
+    def _validated_tokens(self) -> int:
+        """Tokens of a pass in validation: of its first, which is as large as any; 0 where nothing validates."""
+        prompts = work_of(self.store, self.params.train, self.model.sight).validation
+        if prompts is None:
+            return 0
+        tokens, layout = self.params.train.tokens_per_pass, self.model.layout
+        first = passes(self.store, prompts, tokens, layout)[0]
+        return self.model.tokens_of(next(rows(self.store, first, tokens, layout)))
 
     def _steps(self, way: Way) -> Iterator[Prompts]:
         """Steps as training makes them, epoch after epoch."""

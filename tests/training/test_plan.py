@@ -9,12 +9,15 @@ from dti import plan as command
 from dti.errors import DtiError
 from dti.files import write_json
 from dti.params import load_params
+from dti.prompts.batching import rows
 from dti.prompts.build import build_row
 from dti.prompts.store import Store
 from dti.training import plan
 from dti.training.checkpoint import trained_weights
 from dti.training.plan import Cost, Planner, table, ways
 from dti.training.probe import kept_bytes
+from dti.training.run import work_of
+from dti.training.trainer import Work
 
 
 @pytest.fixture
@@ -71,6 +74,21 @@ def test_memory_is_that_of_the_process_with_its_libraries(planned, monkeypatch):
     planner = planned()
     weights = sum(4 * p.numel() for p in planner.model.parameters())
     assert 10**9 + 5 * weights < planner.cost(ways(planner.params, 5)[0], []).memory < 10**9 + 2**28
+
+
+def test_memory_is_that_of_validation_where_its_passes_are_larger(planned, monkeypatch):
+    planner = planned(train={"tokens_per_pass": 3000, "targets_per_step": 4})
+    way = ways(planner.params, 5)[0]
+    validated = planner.cost(way, []).memory
+    validation = work_of(planner.store, planner.params.train, planner.model.sight).validation
+    row = next(rows(planner.store, validation, 3000, "stream"))
+    assert planner._validated_tokens() == row.tokens_S.size + row.target_K.size
+    monkeypatch.setattr(plan, "work_of", lambda *_: Work(planner.store, validation, None))
+    largest = planner._counted(way)[2]
+    kept, layers = kept_bytes(planner.model, largest, "fp32"), planner.shape.layers
+    more = planner.model.tokens_of(row) / planner.model.tokens_of(largest) / layers
+    assert more > 1
+    assert validated - planner.cost(way, []).memory == pytest.approx(2 * kept * (more - 1), abs=2)
 
 
 @pytest.mark.parametrize("probe_tokens", [1, 3])
