@@ -3,6 +3,7 @@
 import argparse
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -141,9 +142,9 @@ class Reader:
     def tokens(self, row: Row, probe_tokens: int) -> list[str]:
         """Every token of a row as text, the probes last."""
         content = [self.text(row, place, place + 1) or "(space)" for place in range(row.tokens_S.size)]
-        return content + [
-            f"{self._sum()} {number + 1}" for number in range(row.target_K.size) for _ in range(probe_tokens)
-        ]
+        probes = product(range(1, row.target_K.size + 1), range(1, probe_tokens + 1))
+        names = (f"{target}.{place}" if probe_tokens > 1 else str(target) for target, place in probes)
+        return content + [f"{self._sum()} {name}" for name in names]
 
 
 @dataclass(frozen=True)

@@ -82,6 +82,7 @@ def test_the_mask_of_several_probe_tokens(project, capsys):
         "#...#.##....#.",
         "#...#.##....##",
     ]
+    assert [line.split()[2] for line in drawn] == ["1.1", "1.2", "2.1", "2.2", "3.1", "3.2"]
 
 
 def test_long_prompts_are_shortened(project, capsys):

@@ -1,11 +1,12 @@
 """Probes in blocks: what neighbours share is gathered once for a block, what each reads alone once for it.
 
 Neighbouring probes of a user read much the same context, so a block of consecutive probes gathers the keys that any of
-them may read. A target's own text is read by its probe alone (``context: label``) and gathered for it alone. One
-softmax runs over all parts. No copy of the n + 1 contexts of each probe is made.
+them may read. A target's own text is read by its probe tokens alone (``context: label``), and gathered for each. One
+softmax runs over all parts, and over the probe tokens of one target. No copy of the n + 1 contexts of each probe is
+made.
 
 Shape suffixes: J blocks of B probe tokens, Q = J B of them, P of each target, G key/value heads, X query heads that
-share one (H = G X), W keys of a part, N pairs of a probe token and a key of its own.
+share one (H = G X), T targets of a block, W keys of a part, N pairs of a probe token and a key of its own.
 """
 
 from dataclasses import dataclass
@@ -158,7 +159,8 @@ class ProbePlan:
     def _own_mean(self, weight_JGXBP: Tensor, v_JGXBD: Tensor) -> Tensor:
         """The weighted values of the probe tokens of each one's target, (J, G, X, B, D)."""
         weight_JGXTPP, v_JGXTPD = (x.unflatten(3, (-1, self.each)) for x in (weight_JGXBP, v_JGXBD))
-        return (weight_JGXTPP[..., None] * v_JGXTPD[..., None, :, :]).sum(-2).flatten(3, 4)
+        weighted = weight_JGXTPP[..., None] * v_JGXTPD[..., None, :, :]
+        return weighted.sum(-2, dtype=v_JGXBD.dtype).flatten(3, 4)  # autocast would sum to float32
 
     def _blocked(self, x_HKD: Tensor, heads: int) -> Tensor:
         """(J, G, X, B, D), the last block padded."""

@@ -1,7 +1,7 @@
 """One rule says who may read whom: every token reads intervals (design: ours; the window policy is the paper's DTI).
 
-Shape suffixes: S content tokens, E encoded texts, M interactions, P prompts, K probe tokens (of each target as many),
-N and L listed keys, T = S + K;
+Shape suffixes: S content tokens, E encoded texts, M interactions, P prompts, K probe tokens (of each target as many;
+helpers count one a target, before ``_for_each`` repeats it), N and L listed keys, T = S + K;
 I some interactions, J tokens of candidates beside one another.
 """
 

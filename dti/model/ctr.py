@@ -1,4 +1,4 @@
-"""A causal language model that predicts clicks: one forward pass of a row gives one logit per probe."""
+"""A causal language model that predicts clicks: one forward pass of a row gives one logit per target."""
 
 from dataclasses import replace
 from typing import Any
@@ -139,8 +139,9 @@ class CtrModel(nn.Module):
         reading = replace(reading, slopes=None if self.slopes is None else list(self.slopes))
         return decoder(inputs_embeds=embedded_1TD, reading=reading, use_cache=False).last_hidden_state[0]
 
-    def _logits(self, hidden_KD: Tensor) -> Tensor:
-        hidden_KD = hidden_KD[self.sight.probe_tokens - 1 :: self.sight.probe_tokens]  # each target's last
+    def _logits(self, hidden_QD: Tensor) -> Tensor:
+        """The logit of each target, (K,), from the hidden states of all probe tokens: its last one's gives it."""
+        hidden_KD = hidden_QD[self.sight.probe_tokens - 1 :: self.sight.probe_tokens]
         head = self.stock.get_output_embeddings().weight
         answer_D = (head[self.tokens.yes] - head[self.tokens.no]).float()
         return (hidden_KD.float() * answer_D).sum(-1)  # no matrix product: autocast would round it to bf16

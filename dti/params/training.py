@@ -16,7 +16,8 @@ class Train(Section):
     )
     tokens_per_pass: int = Field(
         ge=64,
-        description="content tokens of a forward pass: bounds the memory; layout unique shares items within a pass",
+        description="content tokens of a forward pass: bounds the memory (several probe tokens come on top); "
+        "layout unique shares items within a pass",
     )
     learning_rate: float = Field(gt=0, le=1, description="peak learning rate of AdamW")
     weight_decay: float = Field(ge=0, description="AdamW's weight decay, on matrices only")

@@ -1,6 +1,6 @@
-"""One row of packed prompts: content first, one probe per target last.
+"""One row of packed prompts: content first, targets last: a probe for each, of one or several tokens.
 
-Shape suffixes: S content tokens, E encoded texts, M interactions, P prompts, K probes.
+Shape suffixes: S content tokens, E encoded texts, M interactions, P prompts, K targets.
 """
 
 from dataclasses import dataclass
@@ -77,7 +77,7 @@ class Row:
         first_P: the first interaction of each prompt.
         prefix_start_P: the first token of each prompt's prefix (the user's profile).
         prefix_stop_P: one past it; equals ``prefix_start_P`` where there is none.
-        target_K: the interaction that each probe predicts, ascending.
+        target_K: the interaction that each target is, ascending.
         answer_K: the label of each target, 0 or 1.
         place_S: the place of each content token in the store's catalogue; None in streams.
         order_M: the interaction in whose place each stands in its prompt; None: its own.

@@ -40,11 +40,14 @@ def _what(record: Record, params: Params) -> str:
         for name, tag in (("revision", "dti.revision"), ("digest", "dti.base_digest"))
         if tag in tags
     )
+    probes = f"probes read {attention.context} tokens, positions {attention.probe_position}"
+    probes += f", {attention.probe_tokens} tokens a target" if attention.probe_tokens > 1 else ""
+    probes += ", learned slopes" if attention.slopes == "learned" else ""
     base = f"{Path(model.backbone).name} ({tags['dti.backbone_weights']}{', ' if reference else ''}{reference})"
     return (
         f"A language model that scores (user, item) pairs: the probability of a positive label, read from a user's "
         f"{params.pack.n} last interactions and the item's text. Base {base}, {weights}; content {attention.policy}, "
-        f"probes read {attention.context} tokens, positions {attention.probe_position}; trained on prompts of "
+        f"{probes}; trained on prompts of "
         f"k = {params.pack.k} targets, seed {params.train.seed}."
     )
 

@@ -35,8 +35,15 @@ def _tokens(run: Run) -> Table:
         "included. The cost model knows no short histories, no profiles and no quadratic part of attention.",
         "The third row's ratio is to the sliding window's counted tokens.",
     ]
+    if more := _more_probe_tokens(run):
+        notes.append(f"Each target has {more + 1} probe tokens here; the rows from {PACK} count one.")
     head = ["tokens per training target", "sliding window", f"this run, k = {k}", "ratio", "from"]
     return Table("Cost model against counts", head, rows, f"{PACK}, {TRAIN}", notes, texts=[4])
+
+
+def _more_probe_tokens(run: Run) -> int:
+    """A target's probe tokens, but for the one that is counted when packed."""
+    return int(run.train.get("probe_tokens", 1)) - 1
 
 
 def _row(name: str, sliding: float | None, this: float | None, ratio: float, source: str) -> list[Cell]:
@@ -50,7 +57,7 @@ def _reading(run: Run) -> list[str]:
         frozen = " and frozen content is not computed at all" if run.train["content"] == "frozen" else ""
         lines.append(
             f"Layout `unique`: training encodes each distinct item of a pass once{frozen}, so that it computes "
-            f"{_beside(computed(run), counted)} the stream's tokens."
+            f"{_beside(computed(run), counted + _more_probe_tokens(run))} the stream's tokens."
         )
     if run.pack["k"] == 1:
         return [*lines, "This run is the sliding window itself: nothing is saved."]

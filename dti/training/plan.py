@@ -14,12 +14,14 @@ A way that cannot be run without long preparation is not measured: it takes the 
 Tokens and FLOPs of a target are counted from the rows of some steps.
 
     memory = libraries + weights + 16 bytes x trained weights + kept states
-             + 2 x what the largest pass of these steps keeps for its backward pass, or, if that is more, what a layer
-               of a pass in validation takes: as much of that as it has tokens, over the layers
+             + 2 x what the largest pass of these steps keeps for its backward pass, or, if that is more, 2 x what a
+               layer of validation's largest pass would keep
 
 Libraries are what a process holds before it makes a model, and nothing on a GPU. The 16 bytes are gradient, AdamW's two
-moments and the best value so far. The 2 is a rule: the backward pass has tensors of its own (a CPU took 1.6 and 1.8
-times what was kept; validation keeps nothing, but its passes are as large as ``train.tokens_per_pass`` lets them be).
+moments and the best value so far. The 2 is a rule: the backward pass has tensors of its own, and what is freed stays
+with the process (a CPU took 1.6 and 1.8 times what was kept). Validation holds one layer at a time, but its passes are
+as large as ``train.tokens_per_pass`` lets them be, where a step may fill none; a layer is taken to keep as much for a
+token as in training.
 """
 
 from collections.abc import Iterator, Sequence
@@ -173,7 +175,7 @@ class Planner:
         tokens, layout = self.params.train.tokens_per_pass, way.attention.layout
         found = [row for step in steps for row in rows(self.store, step, tokens, layout)]
         work = sum((counted(row, self.model.sight) for row in found), Work())
-        largest = max(found, key=lambda row: row.tokens_S.size + way.attention.probe_tokens * row.target_K.size)
+        largest = max(found, key=self.model.tokens_of)
         return work, sum(int(step.targets.sum()) for step in steps), largest
 
     def _flops(self, work: Work) -> float:
@@ -184,18 +186,20 @@ class Planner:
         trained = sum(p.numel() for p in trained_weights(self.model).values())
         held = sum(p.numel() * p.element_size() for p in self.model.parameters())
         states = self.model.states.shape.bytes if way.attention.content == "frozen" and self.model.states else 0
-        kept = kept_bytes(self.model, row, self.params.train.precision)
-        validated = kept * self._validated_tokens() / self.model.tokens_of(row) / self.shape.layers
+        kept = whole = kept_bytes(self.model, row, self.params.train.precision)
+        if self.params.train.activation_checkpointing:  # of no help where nothing is kept
+            self.model.keep_activations()
+            whole = kept_bytes(self.model, row, self.params.train.precision)
+            self.model.checkpoint_activations()
+        validated = whole * self._validated_tokens() / self.model.tokens_of(row) / self.shape.layers
         return self.libraries + held + 16 * trained + states + int(2 * max(kept, validated))
 
     def _validated_tokens(self) -> int:
-        """Tokens of a pass in validation: of its first, which is as large as any; 0 where nothing validates."""
+        """Tokens of validation's largest pass; 0 where nothing validates."""
         prompts = work_of(self.store, self.params.train, self.model.sight).validation
-        if prompts is None:
-            return 0
         tokens, layout = self.params.train.tokens_per_pass, self.model.layout
-        first = passes(self.store, prompts, tokens, layout)[0]
-        return self.model.tokens_of(next(rows(self.store, first, tokens, layout)))
+        found = rows(self.store, prompts, tokens, layout) if prompts else ()
+        return max(map(self.model.tokens_of, found), default=0)
 
     def _steps(self, way: Way) -> Iterator[Prompts]:
         """Steps as training makes them, epoch after epoch."""

@@ -231,6 +231,7 @@ def report(model: CtrModel, record: Record, trainer: Trainer) -> dict[str, objec
         "valid_log_loss": best["valid_log_loss"],
         "layout": model.layout,
         "content": record.sight.content,
+        "probe_tokens": record.sight.probe_tokens,
         "catalogue_bytes": model.states.shape.bytes if model.states else 0,
         "parameters": sum(p.numel() for p in model.parameters()),
         "trained_parameters": sum(p.numel() for p in trained_weights(model).values()),

@@ -1,5 +1,6 @@
 """The block path equals the reference, gradients too."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -11,7 +12,9 @@ from dti.attention.forgetting import Forgetting
 from dti.attention.probes import _rows
 from dti.attention.reference import Reference, slopes_of
 from dti.attention.visibility import Sight, View, view_of
+from dti.prompts.beside import Asked, asked_row
 from dti.prompts.build import build_row
+from dti.prompts.catalogue import Catalogue
 from dti.prompts.packing import stream_prompts
 from dti.prompts.unique import build_unique
 
@@ -46,6 +49,22 @@ def test_blocks_equal_the_reference(random_row, attend, shape, policy, position,
 def test_blocks_equal_the_reference_with_several_probe_tokens(random_row, attend, shape, policy, context, probe_tokens):
     row = random_row(shape, **SHAPES[shape], profile=shape == 2)
     view = view_of(row, Sight(policy, "local", context, SHAPES[shape]["n"], probe_tokens=probe_tokens))
+    expected, expected_gradients = attend(Reference, view)
+    found, gradients = attend(Blocks, view)
+    torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-6)
+    torch.testing.assert_close(gradients, expected_gradients, atol=1e-6, rtol=1e-6)
+
+
+@pytest.mark.parametrize("probe_tokens", [1, 3])
+def test_many_candidates_of_a_request_are_one_block(attend, probe_tokens):
+    """Neighbours that read the same keys: the context of the request."""
+    texts, items = np.arange(10, 22, dtype=np.int32), np.arange(13)
+    catalogue = Catalogue.of(texts, items, np.empty(0, np.int32), np.zeros(1, np.int64), np.array([3, 4]))
+    asked = Asked(np.arange(4), np.array([3, 4, 4, 3]), np.arange(300) % 12)
+    view = view_of(
+        asked_row(catalogue, [asked], unique=True), Sight("isolated", "local", "label", 4, probe_tokens=probe_tokens)
+    )
+    assert probes._probes_per_block(view) == probes.MANY_PER_BLOCK * probe_tokens
     expected, expected_gradients = attend(Reference, view)
     found, gradients = attend(Blocks, view)
     torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-6)

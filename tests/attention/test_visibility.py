@@ -166,6 +166,8 @@ def test_probe_tokens_stand_one_behind_another(two_prompts):
     view = view_of(two_prompts, Sight("isolated", "local", "label", 1, probe_tokens=2))
     assert view.query_position_K.tolist() == [0, 1, 0, 1, 0, 1]
     assert view.target_K.tolist() == [1, 1, 2, 2, 3, 3]
+    alibi = view_of(two_prompts, Sight("isolated", "alibi", "label", 1, probe_tokens=2))
+    assert alibi.query_position_K.tolist() == [0, 1, 0, 1, 0, 1]
     rope = view_of(two_prompts, Sight("isolated", "rope", "all", 1, probe_tokens=2))
     assert rope.query_position_K.tolist() == [5, 6, 7, 8, 2, 3]
 

@@ -78,9 +78,9 @@ def test_passes_of_any_size_give_the_same_logits(ctr_model, store):
 
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("context", ["all", "label"])
-@pytest.mark.parametrize("policy", ["window", "isolated"])
-def test_a_targets_own_label_never_reaches_its_probe(ctr_model, store, policy, context, backend):
-    model = ctr_model(policy=policy, context=context, backend=backend)
+@pytest.mark.parametrize(("policy", "probe_tokens"), [("window", 1), ("isolated", 1), ("isolated", 3)])
+def test_a_targets_own_label_never_reaches_its_probe(ctr_model, store, policy, probe_tokens, context, backend):
+    model = ctr_model(policy=policy, context=context, backend=backend, probe_tokens=probe_tokens)
     row = build_row(store, stream_prompts(store, "train", "all"))
     tokens = model.tokens
     with torch.no_grad():
@@ -94,8 +94,9 @@ def test_a_targets_own_label_never_reaches_its_probe(ctr_model, store, policy, c
             assert not torch.equal(after, before), "later targets do read it"
 
 
-def test_probes_are_read_by_nobody(ctr_model, store):
-    model = ctr_model(policy="window", context="all")
+@pytest.mark.parametrize("probe_tokens", [1, 3])
+def test_probes_are_read_by_nobody_but_those_of_their_target(ctr_model, store, probe_tokens):
+    model = ctr_model(policy="window", context="all", probe_tokens=probe_tokens)
     every = build_row(store, stream_prompts(store, "train", "all"))
     half = replace(every, target_K=every.target_K[::2], answer_K=every.answer_K[::2])
     with torch.no_grad():

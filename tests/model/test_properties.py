@@ -58,7 +58,13 @@ SETTINGS = settings(max_examples=25, deadline=None, suppress_health_check=[Healt
 
 
 KINDS = [(position, "fixed", 1) for position in POSITIONS]
-KINDS += [("alibi", "learned", 1), ("local", "learned", 3), ("rope", "fixed", 2), ("local", "fixed", 4)]
+KINDS += [
+    ("alibi", "learned", 1),
+    ("local", "learned", 3),
+    ("rope", "fixed", 2),
+    ("alibi", "fixed", 2),
+    ("local", "fixed", 4),
+]
 """Positions, slopes, and probe tokens of a target."""
 PASSES = st.sampled_from([10_000, 150])
 """Tokens of a pass: one pass of all, or several."""

@@ -86,6 +86,15 @@ def test_a_card_says_what_is_known_of_an_item(project: Path, store: MlflowClient
     assert ["have a token of their own" in card for card in cards] == [False, True]
 
 
+def test_a_card_says_how_probes_read(project: Path, store: MlflowClient) -> None:
+    params = load_params()
+    other = {"probe_tokens": 4, "slopes": "learned"}
+    own = params.model_copy(update={"attention": params.attention.model_copy(update=other)})
+    cards = [model_card(read_record(project, params), project, each) for each in (params, own)]
+    assert ["positions local; trained" in card for card in cards] == [True, False]
+    assert ["positions local, 4 tokens a target, learned slopes; trained" in card for card in cards] == [False, True]
+
+
 def test_a_version_loads_by_its_alias_and_answers(project: Path, store: MlflowClient) -> None:
     registered(project)
     store.set_registered_model_alias(MODEL, "champion", "1")

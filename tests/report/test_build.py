@@ -228,6 +228,12 @@ def test_cost_model_and_counts_are_those_of_the_reports(document, one):
     assert hours in texts(document, "cost")
 
 
+def test_several_probe_tokens_are_named_beside_the_counts(make_run):
+    found = build(make_run(train={"probe_tokens": 4}), SAMPLES)
+    notes = " ".join(tables(found, "cost")["Cost model against counts"].notes)
+    assert "Each target has 4 probe tokens here; the rows from `reports/pack.json` count one." in notes
+
+
 def test_limits_say_seed_archive_and_sample(make_run):
     data = {"dataset": "ml-1m", "official": False, "users_kept": {"kept": 40, "of": 6040}}
     found = texts(build(make_run(data=data, metrics={"backbone_weights": "GGUF Q4_1"}), SAMPLES), "limits")

@@ -6,14 +6,19 @@ import pytest
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from dti import plan as command
+from dti.attention.masks import mask_of
+from dti.attention.visibility import Sight, view_of
 from dti.errors import DtiError
 from dti.files import write_json
 from dti.params import load_params
 from dti.prompts.batching import rows
 from dti.prompts.build import build_row
+from dti.prompts.packing import stream_prompts
 from dti.prompts.store import Store
+from dti.prompts.unique import build_unique
 from dti.training import plan
 from dti.training.checkpoint import trained_weights
+from dti.training.flops import counted
 from dti.training.plan import Cost, Planner, table, ways
 from dti.training.probe import kept_bytes
 from dti.training.run import work_of
@@ -81,8 +86,9 @@ def test_memory_is_that_of_validation_where_its_passes_are_larger(planned, monke
     way = ways(planner.params, 5)[0]
     validated = planner.cost(way, []).memory
     validation = work_of(planner.store, planner.params.train, planner.model.sight).validation
-    row = next(rows(planner.store, validation, 3000, "stream"))
-    assert planner._validated_tokens() == row.tokens_S.size + row.target_K.size
+    found = {r.tokens_S.size + r.target_K.size: r for r in rows(planner.store, validation, 3000, "stream")}
+    assert planner._validated_tokens() == max(found)
+    row = found[max(found)]
     monkeypatch.setattr(plan, "work_of", lambda *_: Work(planner.store, validation, None))
     largest = planner._counted(way)[2]
     kept, layers = kept_bytes(planner.model, largest, "fp32"), planner.shape.layers
@@ -111,6 +117,32 @@ def test_frozen_content_is_planned_without_making_its_states(planned, packed, tm
     assert (frozen.tokens, frozen.rate) == (280, unique.rate)
     assert frozen.flops < unique.flops
     assert not (tmp_path / "home" / "catalogues").exists()
+
+
+def test_memory_of_validation_is_the_same_where_training_computes_layers_again(planned, monkeypatch):
+    monkeypatch.setattr(Planner, "_validated_tokens", lambda self: 10**6)
+    usual, again = (
+        planner.cost(ways(planner.params, 5)[0], []).memory - planner.libraries
+        for planner in (planned(), planned(train={"activation_checkpointing": True}))
+    )
+    assert again == usual
+
+
+@pytest.mark.parametrize("content", ["trained", "frozen"])
+def test_work_is_counted_from_what_several_probe_tokens_read(make_store, content):
+    store = make_store([[(i % 5, i % 2) for i in range(12)]], ["red lamp", "chair", "old", "blue", "two"], n=3, k=5)
+    row = build_unique(store, stream_prompts(store, "train", 5))
+    sight = Sight("isolated", "local", "label", 3, content=content, probe_tokens=3)
+    work, mask, content_tokens = counted(row, sight), mask_of(view_of(row, sight)), row.tokens_S.size
+    probes = mask[content_tokens:]
+    assert work.probes == probes.shape[0] == 3 * row.target_K.size
+    read = int(probes.sum())
+    among = int(probes[:, content_tokens:].sum())
+    if content == "frozen":
+        assert (work.kept_pairs, work.probe_pairs, work.content_pairs) == (read - among, among, 0)
+    else:
+        assert (work.kept_pairs, work.probe_pairs) == (0, read)
+        assert work.content_pairs == int(mask[:content_tokens].sum())
 
 
 def test_what_a_pass_keeps_grows_with_the_pass(planned):
