@@ -175,6 +175,17 @@ def test_tables_of_rivals_are_those_that_the_command_wrote() -> None:
     assert [str(path.relative_to(ROOT)) for path in tables if path.read_text().strip() not in RESULTS] == []
 
 
+def test_steps_and_rates_of_tuning() -> None:
+    rows = []
+    for path in STUDY.glob("tuning/*.json"):
+        cell = json.loads(path.read_text())
+        train, metrics = cell["parameters"]["train"], cell["metrics"]
+        scores = [f"{metrics[name]:.4f}" for name in ("valid_auc", "auc", "log_loss")]
+        rows.append((f"{train['targets_per_step']:,}", f"{train['learning_rate']:g}", *scores))
+    shown = [(*cells[1:4], cells[4].split()[0], cells[5]) for cells in table("## What each paradigm wants")]
+    assert sorted(shown) == sorted(rows)
+
+
 def test_parity_gaps_of_the_study() -> None:
     rows = []
     for leakage, position in itertools.product(("none", "reset"), ("alibi", "rope")):
