@@ -233,7 +233,15 @@ def test_runs_beside_their_plans() -> None:
 
 def test_a_pretrained_model_on_a_subsample() -> None:
     rows = []
-    for group in ("sliding", "window", "isolated", "isolated-three-epochs", "isolated-last-ten-layers", "frozen"):
+    for group in (
+        "sliding",
+        "window",
+        "isolated",
+        "isolated-three-epochs",
+        "isolated-four-probe-tokens",
+        "isolated-last-ten-layers",
+        "frozen",
+    ):
         cell = json.loads((STUDY / f"smollm2-subsample/{group}-seed=1.json").read_text())["metrics"]
         interval = f"[{cell['auc_low']:.4f}, {cell['auc_high']:.4f}]"
         scores = (f"{cell['auc']:.4f} {interval}", f"{cell['log_loss']:.4f}", f"{cell['gauc']:.4f}")
