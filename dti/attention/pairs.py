@@ -56,12 +56,11 @@ class _Scores(torch.autograd.Function):
         return _products(q_QGXD, k_SGD, pairs)
 
     @staticmethod
-    def backward(ctx: Any, d_NGX: Tensor) -> tuple[Tensor, Tensor | None, None]:
+    def backward(ctx: Any, d_NGX: Tensor) -> tuple[Tensor, Tensor, None]:
         q_QGXD, k_SGD, *pairs = ctx.saved_tensors
-        to_q = _to_probes(d_NGX, k_SGD, Pairs(*pairs), q_QGXD.shape[0]).to(q_QGXD.dtype)
-        if not ctx.needs_input_grad[1]:  # a kept state
-            return to_q, None, None
-        return to_q, _to_keys(d_NGX, q_QGXD, Pairs(*pairs), k_SGD.shape[0]).to(k_SGD.dtype), None
+        to_q = _to_probes(d_NGX, k_SGD, Pairs(*pairs), q_QGXD.shape[0])
+        to_k = _to_keys(d_NGX, q_QGXD, Pairs(*pairs), k_SGD.shape[0])
+        return to_q.to(q_QGXD.dtype), to_k.to(k_SGD.dtype), None
 
 
 class _Sums(torch.autograd.Function):
@@ -71,12 +70,11 @@ class _Sums(torch.autograd.Function):
         return _to_probes(weight_NGX, v_SGD, pairs, readers)
 
     @staticmethod
-    def backward(ctx: Any, d_QGXD: Tensor) -> tuple[Tensor, Tensor | None, None, None]:
+    def backward(ctx: Any, d_QGXD: Tensor) -> tuple[Tensor, Tensor, None, None]:
         weight_NGX, v_SGD, *pairs = ctx.saved_tensors
-        to_weight = _products(d_QGXD, v_SGD, Pairs(*pairs)).to(weight_NGX.dtype)
-        if not ctx.needs_input_grad[1]:
-            return to_weight, None, None, None
-        return to_weight, _to_keys(weight_NGX, d_QGXD, Pairs(*pairs), v_SGD.shape[0]).to(v_SGD.dtype), None, None
+        to_weight = _products(d_QGXD, v_SGD, Pairs(*pairs))
+        to_v = _to_keys(weight_NGX, d_QGXD, Pairs(*pairs), v_SGD.shape[0])
+        return to_weight.to(weight_NGX.dtype), to_v.to(v_SGD.dtype), None, None
 
 
 def _products(q_QGXD: Tensor, k_SGD: Tensor, pairs: Pairs) -> Tensor:
