@@ -16,7 +16,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from dti.attention.pairs import Pairs, pair_scores, pair_sums
 from dti.attention.reference import slopes_of
 from dti.attention.sending import sent
 from dti.attention.visibility import Bank, Segment, View
@@ -98,8 +97,8 @@ class Own(Part):
     def score(self, q_JGXBD: Tensor, k_GSD: Tensor) -> Tensor:
         """See ``Part``."""
         blocks, per_block, width = self.hidden_JBW.shape
-        q_QGXD = q_JGXBD.permute(0, 3, 1, 2, 4).flatten(0, 1)
-        score_NGX = pair_scores(q_QGXD, k_GSD.transpose(0, 1), Pairs(self.probe_N, self.keys_N))
+        q_NGXD = q_JGXBD.permute(0, 3, 1, 2, 4).flatten(0, 1).index_select(0, self.probe_N)
+        score_NGX = (q_NGXD * _rows(k_GSD, self.keys_N)[:, :, None]).sum(-1)
         padded = score_NGX.new_zeros(blocks * per_block * width, *score_NGX.shape[1:])
         padded = padded.index_copy(0, self.probe_N * width + self.column_N, score_NGX)
         return padded.unflatten(0, (blocks, per_block, width)).permute(0, 3, 4, 1, 2)
@@ -109,8 +108,9 @@ class Own(Part):
         blocks, per_block, width = self.hidden_JBW.shape
         weight_NGX = weight_JGXBW.permute(0, 3, 4, 1, 2).flatten(0, 2)
         weight_NGX = weight_NGX.index_select(0, self.probe_N * width + self.column_N)
-        pairs = Pairs(self.probe_N, self.keys_N)
-        sum_QGXD = pair_sums(weight_NGX, v_GSD.transpose(0, 1), pairs, blocks * per_block)
+        value_NGXD = weight_NGX[..., None] * _rows(v_GSD, self.keys_N)[:, :, None]
+        sum_QGXD = value_NGXD.new_zeros(blocks * per_block, *value_NGXD.shape[1:])
+        sum_QGXD = sum_QGXD.index_add(0, self.probe_N, value_NGXD)
         return sum_QGXD.unflatten(0, (blocks, per_block)).permute(0, 2, 3, 1, 4)
 
 
