@@ -16,6 +16,8 @@ from dti.errors import DtiError
 Array = NDArray[Any]
 
 ECE_BINS = 15
+LEAST_USERS = 10
+"""Fewer users than this are too few for an interval by user: drawn again and again, two users give three values."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ def auc_interval(label: Array, score: Array, user: Array, samples: int, seed: in
     """Bootstrap 95 % interval of AUC: users are drawn with replacement, each with all of their targets.
 
     Returns:
-        (low, high), or None where no draw has an AUC. One user alone gives an interval of no width.
+        (low, high), or None where no draw has an AUC, or users are fewer than ``LEAST_USERS``.
     """
     return interval(auc_draws(label, score, user, samples, seed)) if _both(label) else None
 
@@ -90,7 +92,8 @@ def interval(draws: NDArray[np.float64]) -> tuple[float, float] | None:
 
 
 def auc_draws(label: Array, score: Array, user: Array, samples: int, seed: int) -> NDArray[np.float64]:
-    """AUC of ``samples`` draws of users with replacement, each with all of their targets; NaN of one label only.
+    """AUC of ``samples`` draws of users with replacement, each with all of their targets; NaN of one label only, and
+    all NaN where users are fewer than ``LEAST_USERS``.
 
     A draw weighs every target by how often its user was drawn, so that the scores are sorted once. Equal ``user``,
     ``samples`` and ``seed`` draw the same users, whatever the scores: draws of two models can be paired.
@@ -102,7 +105,7 @@ def auc_draws(label: Array, score: Array, user: Array, samples: int, seed: int) 
     below, up_to = _ranks(score[~positive][order], score[positive])
     rng = np.random.default_rng(seed)
     draws = np.full(samples, np.nan)
-    for place in range(samples if users else 0):
+    for place in range(samples if users >= LEAST_USERS else 0):
         weight = np.bincount(rng.integers(users, size=users), minlength=users).astype(np.float64)
         negatives = np.concatenate(([0.0], np.cumsum(weight[owner_of_negative])))
         positives = weight[owner_of_positive]
@@ -124,11 +127,12 @@ def gauc(label: Array, score: Array, user: Array) -> float | None:
 
 
 def gauc_draws(label: Array, score: Array, user: Array, samples: int, seed: int) -> NDArray[np.float64]:
-    """gAUC of the same draws of users as ``auc_draws`` makes; NaN where no drawn user has both labels."""
+    """gAUC of the same draws of users as ``auc_draws`` makes; NaN where no drawn user has both labels, and all NaN
+    where users with both are fewer than ``LEAST_USERS``."""
     value, weight = _user_aucs(label, score, user)
     rng = np.random.default_rng(seed)
     draws = np.full(samples, np.nan)
-    for place in range(samples if weight.size else 0):
+    for place in range(samples if np.count_nonzero(weight) >= LEAST_USERS else 0):
         times = np.bincount(rng.integers(weight.size, size=weight.size), minlength=weight.size) * weight
         if times.any():
             draws[place] = np.average(value, weights=times)

@@ -96,8 +96,11 @@ def _auc_gain(targets: Targets, rule: Promote) -> Check:
     ours, theirs = (m.auc(label, score) for score in (targets.challenger, targets.champion))
     draws = [m.auc_draws(label, score, user, rule.bootstrap, SEED) for score in (targets.challenger, targets.champion)]
     span, bound = m.interval(draws[0] - draws[1]), f"interval above {rule.min_gain:+g}"
-    if ours is None or theirs is None or span is None:
+    if ours is None or theirs is None:
         return Check("AUC", ours, theirs, "undefined: the targets have one label", bound, False)
+    if span is None:
+        few = f"{ours - theirs:+.4f}, no interval: fewer than {m.LEAST_USERS} users"
+        return Check("AUC", ours, theirs, few, bound, False)
     text = f"{ours - theirs:+.4f} [{span[0]:+.4f}, {span[1]:+.4f}]"
     return Check("AUC", ours, theirs, text, bound, span[0] > rule.min_gain)
 

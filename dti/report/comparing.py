@@ -1,6 +1,5 @@
 """AUC and gAUC of some targets with their intervals, and differences by draws of the same users."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,9 +9,6 @@ from dti.evaluation import metrics as m
 from dti.evaluation.metrics import Array
 from dti.evaluation.numbers import with_interval
 from dti.report.document import Cell, Span
-
-LEAST = 10
-"""Fewer users than this are too few for an interval by user, and none is shown."""
 
 
 @dataclass(frozen=True)
@@ -51,24 +47,12 @@ class Bootstrap:
     seed: int
 
     def auc(self, label: Array, score: Array, user: Array) -> Estimate:
-        """AUC with its interval; without one where there are fewer than ``LEAST`` users."""
-        return self._estimate(m.auc(label, score), m.auc_draws, (label, score, user), np.unique(user).size)
+        """AUC with its interval."""
+        return estimate(m.auc(label, score), m.auc_draws(label, score, user, self.samples, self.seed))
 
     def gauc(self, label: Array, score: Array, user: Array) -> Estimate:
         """gAUC, as ``auc``; users of one label have none and do not count."""
-        both = np.intersect1d(user[label == 1], user[label == 0]).size
-        return self._estimate(m.gauc(label, score, user), m.gauc_draws, (label, score, user), both)
-
-    def _estimate(
-        self,
-        value: float | None,
-        draws: Callable[..., NDArray[np.float64]],
-        columns: tuple[Array, Array, Array],
-        users: int,
-    ) -> Estimate:
-        enough = value is not None and users >= LEAST
-        found = draws(*columns, self.samples, self.seed) if enough else np.full(self.samples, np.nan)
-        return estimate(value, found)
+        return estimate(m.gauc(label, score, user), m.gauc_draws(label, score, user, self.samples, self.seed))
 
 
 def winner(difference: Estimate, ours: str, theirs: str) -> str:

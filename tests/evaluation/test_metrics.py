@@ -58,7 +58,9 @@ def test_the_interval_equals_naive_resampling_of_users(drawn: Targets, seed: int
         rows = np.concatenate([np.flatnonzero(index == u) for u in rng.integers(users, size=users)])
         if both(label[rows]):
             draws.append(roc_auc_score(label[rows], score[rows]))
-    found = m.auc_interval(label, score, user, samples=20, seed=seed)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(m, "LEAST_USERS", 1)
+        found = m.auc_interval(label, score, user, samples=20, seed=seed)
     assert found == (pytest.approx(tuple(np.quantile(draws, [0.025, 0.975]))) if draws else None)
 
 
@@ -76,9 +78,13 @@ def test_the_interval_repeats_with_its_seed_and_holds_auc() -> None:
     assert value - 0.03 < low < value < high < value + 0.03
 
 
-def test_one_user_alone_has_an_interval_of_no_width() -> None:
-    label, score = np.array([0, 1, 1]), np.array([0.1, 0.2, 0.05])
-    assert m.auc_interval(label, score, np.zeros(3), 10, 0) == (0.5, 0.5)
+@pytest.mark.parametrize(("users", "enough"), [(1, False), (m.LEAST_USERS - 1, False), (m.LEAST_USERS, True)])
+def test_few_users_have_no_interval(users: int, enough: bool) -> None:
+    rng = np.random.default_rng(7)
+    user, label, score = np.arange(300) % users, rng.integers(2, size=300), rng.random(300)
+    assert m.auc(label, score) is not None
+    assert (m.auc_interval(label, score, user, 10, 0) is not None) == enough
+    assert np.isnan(m.gauc_draws(label, score, user, 10, 0)).any() != enough
 
 
 @given(targets())
@@ -153,13 +159,13 @@ def test_scores_that_are_no_probabilities_are_refused(wrong: float) -> None:
 
 def test_draws_of_gauc_take_the_same_users_as_those_of_auc() -> None:
     rng = np.random.default_rng(3)
-    user, label = rng.integers(9, size=300), rng.integers(2, size=300)
+    user, label = rng.integers(12, size=300), rng.integers(2, size=300)
     score = np.round(rng.random(300), 2)
     label[user == 4] = 1  # no AUC of its own: weighs nothing
     found = m.gauc_draws(label, score, user, 20, seed=5)
     draw = np.random.default_rng(5)
     for value in found:
-        drawn = draw.integers(9, size=9)
+        drawn = draw.integers(12, size=12)
         rows = np.concatenate([np.flatnonzero(user == one) for one in drawn])
         copies = np.concatenate([np.full((user == one).sum(), place) for place, one in enumerate(drawn)])
         assert value == pytest.approx(m.gauc(label[rows], score[rows], copies))

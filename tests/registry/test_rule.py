@@ -88,6 +88,14 @@ def test_a_better_order_with_wrong_probabilities_is_refused() -> None:
     assert reasons_of(loose) == []
 
 
+def test_a_gain_on_too_few_users_decides_nothing() -> None:
+    given = targets(better=0.2)
+    two = Targets(np.arange(given.label.size) % 2, given.label, given.challenger, given.champion)
+    check = by_name(against_champion(two, RULE))["AUC"]
+    assert check.holds is False
+    assert "no interval: fewer than 10 users" in str(check)
+
+
 def test_targets_without_both_labels_or_none_decide_nothing() -> None:
     given = targets(better=0.2)
     ones = Targets(given.user, np.ones_like(given.label), given.challenger, given.champion)
