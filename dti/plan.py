@@ -36,19 +36,19 @@ def run(arguments: argparse.Namespace) -> None:
         raise DtiError(f"{store.folder}: no training targets; lower data.min_context or give more data")
     planner = Planner(store, params, arguments.steps, arguments.seconds)
     if arguments.check:
-        check(planner.cost(ways(params, store.meta.k)[0], []), store)
+        check(planner.cost(ways(params, store.meta.k)[0], []), planner.targets)
     else:
         print(table(planner.costs(), params))
 
 
-def check(cost: Cost, store: Store) -> None:
-    """Compare with the run that reports/train.json tells of.
+def check(cost: Cost, targets: int) -> None:
+    """Compare with the run that reports/train.json tells of; both are of so many targets an epoch.
 
     Raises:
         DtiError: there is none on this data, or it took more or less by a quarter.
     """
     report = read_json(Path("reports/train.json"))
-    if report["train_targets"] != store.meta.counts.train:
+    if report["train_targets"] != targets:
         raise DtiError("reports/train.json is of a run on other data; run `dvc repro`")
     hours, actual = cost.hours * report["epochs"], report["training_hours"]
     off = hours / actual - 1

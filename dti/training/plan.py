@@ -42,7 +42,7 @@ from dti.training.checkpoint import trained_weights
 from dti.training.flops import Shape, Work, counted
 from dti.training.memory import resident_bytes
 from dti.training.probe import kept_bytes, timed_step
-from dti.training.run import model_of, record_of, sight_of, work_of
+from dti.training.run import model_of, record_of, sight_of, trained_on, work_of
 from dti.training.schedule import optimiser_of
 
 How = Literal["measured", "extrapolated", "not measured"]
@@ -113,6 +113,7 @@ class Planner:
 
     def __init__(self, store: Store, params: Params, steps: int, seconds: float) -> None:
         self.store, self.params, self.steps, self.seconds = store, params, steps, seconds
+        self.targets = int(trained_on(store, training_prompts(store), params.train).targets.sum())
         libraries = resident_bytes()
         self.model: CtrModel = model_of(store, params, record_of(store, params)).train()
         self.libraries = libraries if self.model.device.type == "cpu" else 0
@@ -130,7 +131,7 @@ class Planner:
     def cost(self, way: Way, earlier: Sequence[Cost]) -> Cost:
         """One way; ``earlier`` ones lend their rate where it cannot be measured."""
         self.model.sight, self.model.layout = sight_of(way.attention, self.store.meta.n), way.attention.layout
-        targets = self.store.meta.counts.train
+        targets = self.targets
         work, counted_targets, largest = self._counted(way)
         tokens, flops = (total * targets / counted_targets for total in (work.tokens, self._flops(work)))
         if way.attention.content == "frozen" and self.model.states is None:
@@ -170,7 +171,7 @@ class Planner:
 
     def _counted(self, way: Way) -> tuple[Work, int, Row]:
         """The work of some steps, their targets, and their largest row."""
-        epoch = -(-self.store.meta.counts.train // self.params.train.targets_per_step)
+        epoch = -(-self.targets // self.params.train.targets_per_step)
         steps = list(islice(self._steps(way), min(epoch, COUNTED)))
         tokens, layout = self.params.train.tokens_per_pass, way.attention.layout
         found = [row for step in steps for row in rows(self.store, step, tokens, layout)]
@@ -206,6 +207,7 @@ class Planner:
         own = way.k == self.store.meta.k
         prompts = training_prompts(self.store) if own else stream_prompts(self.store, "train", way.k)
         train, epoch = self.params.train, 0
+        prompts = trained_on(self.store, prompts, train)
         if way.attention.policy == "isolated":
             prompts = shortened(self.store, prompts, train.tokens_per_pass)
         composition: Composition = train.composition if way.attention.layout == "unique" else "mixed"

@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from dti.attention.forgetting import Forgetting
@@ -26,7 +25,7 @@ from dti.model.device import device_of
 from dti.params import Attention, Model, Params, Train
 from dti.prompts.batching import shortened
 from dti.prompts.gguf_file import weights_of
-from dti.prompts.packing import Prompts, recut, stream_prompts, training_prompts
+from dti.prompts.packing import Prompts, recut, some_users, stream_prompts, training_prompts
 from dti.prompts.store import Store
 from dti.training.checkpoint import Checkpoint, Named, trained_weights
 from dti.training.engine import Engine
@@ -127,20 +126,23 @@ def work_of(store: Store, train: Train, sight: Sight) -> Work:
     Validation sees what serving sees: k = 1. For the isolated policy a stream gives the same logits (tested), so
     whole histories are used there, which costs a fraction; and histories that are longer than a pass are cut.
     """
-    training, validation = training_prompts(store), _validation(store, train, sight)
+    training, validation = trained_on(store, training_prompts(store), train), _validation(store, train, sight)
     if sight.policy == "window":
         return Work(store, training, validation)
     short = partial(shortened, store, tokens=train.tokens_per_pass)
     return Work(store, short(training), short(validation) if validation else None)
 
 
+def trained_on(store: Store, prompts: Prompts, train: Train) -> Prompts:
+    """Of all training prompts those of ``train.targets``: the same users for every seed and every k."""
+    return prompts if train.targets is None else some_users(store, prompts, train.targets, seed=0)
+
+
 def _validation(store: Store, train: Train, sight: Sight) -> Prompts | None:
     users = stream_prompts(store, "valid", "all")
     if len(users) == 0:
         return None
-    shuffled = users.take(np.random.default_rng(train.seed).permutation(len(users)))
-    count = max(1, int(np.searchsorted(np.cumsum(shuffled.targets), train.valid_targets, side="right")))
-    chosen = shuffled.take(slice(0, count))
+    chosen = some_users(store, users, train.valid_targets, train.seed)
     far_prefix = store.meta.prefixed and sight.probe_position == "rope"  # its distance grows with the stream
     return chosen if sight.policy == "isolated" and not far_prefix else recut(store, chosen, 1)
 
