@@ -49,7 +49,7 @@ def check(cost: Cost, targets: int) -> None:
     """
     report = read_json(Path("reports/train.json"))
     if report["train_targets"] != targets:
-        raise DtiError("reports/train.json is of a run on other data; run `dvc repro`")
+        raise DtiError("reports/train.json is of a run on other data, or other train.targets; run `dvc repro`")
     hours, actual = cost.hours * report["epochs"], report["training_hours"]
     off = hours / actual - 1
     print(f"predicted {hours:.4f} h for {report['epochs']} epochs, took {actual:.4f} h: off by {off:+.1%}")

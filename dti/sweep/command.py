@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
 import yaml
 
@@ -14,6 +15,9 @@ from dti.home import ROOT, home
 from dti.params import load_params
 from dti.sweep.grid import expand, load_grid
 from dti.sweep.runner import Outcome, Sweep, run_cells
+
+if TYPE_CHECKING:
+    from dti.sweep.compare import Row
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,6 +29,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--list", action="store_true", help="only print the cells and how far they are")
     what.add_argument("--table", action="store_true", help="only make the table and the plot")
+    what.add_argument(
+        "--baseline", metavar="CONFIGURATION", help="only print the table, with differences from this configuration"
+    )
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -36,6 +43,9 @@ def run(arguments: argparse.Namespace) -> None:
     sweep = sweep_of(arguments.grid, arguments.results)
     if arguments.list:
         _list(sweep, arguments.only)
+        return
+    if arguments.baseline is not None:
+        _print(sweep, arguments.baseline)
         return
     outcome = Outcome()
     if not arguments.table:
@@ -96,15 +106,27 @@ def _finish(sweep: Sweep, outcome: Outcome) -> None:
 
 
 def _tabulate(sweep: Sweep) -> None:
-    from dti.evaluation.scores import SAMPLES  # scikit-learn and matplotlib take seconds; --list need not wait
-    from dti.sweep import compare, plot, table
+    from dti.sweep import plot, table  # matplotlib takes seconds; --list need not wait
 
-    rows = compare.compare(sweep.grid, sweep.cells, sweep.results)
+    rows, text = _print(sweep)
+    if not rows:
+        return
+    table.write_csv(sweep.results / "table.csv", rows)
+    table.write_markdown(sweep.results / "table.md", text)
+    plot.write_plot(sweep.results / "plot.png", rows)
+    print(f"{sweep.results}/table.csv, table.md, plot.png")
+
+
+def _print(sweep: Sweep, baseline: str | None = None) -> tuple[list["Row"], str]:
+    """Print the table and the line below it, which are returned beside its rows."""
+    from dti.evaluation.scores import SAMPLES
+    from dti.sweep import compare, table
+
+    base = compare.baseline_of(sweep.grid, sweep.cells, baseline)
+    rows = compare.compare(sweep.cells, sweep.results, base)
     if not rows:
         print(f"no cell has a result in {sweep.results} yet")
-        return
-    text, note = table.markdown(rows), table.caption(sweep.grid.baseline, SAMPLES)
-    table.write_csv(sweep.results / "table.csv", rows)
-    table.write_markdown(sweep.results / "table.md", text, note)
-    plot.write_plot(sweep.results / "plot.png", rows)
-    print(f"{text}\n\n{note}\n{sweep.results}/table.csv, table.md, plot.png")
+        return rows, ""
+    text = f"{table.markdown(rows)}\n\n{table.caption(base, SAMPLES)}\n"
+    print(text, end="")
+    return rows, text

@@ -70,17 +70,19 @@ def _refuse_other(report: Mapping[str, Any], first: Mapping[str, Any], place: Pa
         )
 
 
-def compare(grid: Grid, cells: Sequence[Cell], results: Path) -> list[Row]:
+def compare(cells: Sequence[Cell], results: Path, base: str | None) -> list[Row]:
     """A row for every configuration with a result, in the order of the grid.
 
     Users are drawn once: every configuration and seed sees the same draws, so that differences are paired. A draw's
     AUC is the mean over seeds.
 
+    Args:
+        base: the configuration from which differences are taken.
+
     Raises:
         DtiError: a result is that of other parameters, or two cells have other test targets.
     """
     done = _scored(cells, results)
-    base = _baseline(grid, cells)
     by_name: dict[str, dict[int, Scored]] = {}
     for one in done:
         by_name.setdefault(one.cell.configuration, {})[one.cell.seed] = one
@@ -88,8 +90,18 @@ def compare(grid: Grid, cells: Sequence[Cell], results: Path) -> list[Row]:
     return [_row(seeds, {} if name == base else beside) for name, seeds in by_name.items()]
 
 
-def _baseline(grid: Grid, cells: Sequence[Cell]) -> str | None:
-    return next((cell.configuration for cell in cells if cell.group == grid.baseline), None)
+def baseline_of(grid: Grid, cells: Sequence[Cell], name: str | None = None) -> str | None:
+    """The configuration from which differences are taken: the first one of the grid's baseline, or the one named.
+
+    Raises:
+        DtiError: no configuration has this name.
+    """
+    if name is None:
+        return next((cell.configuration for cell in cells if cell.group == grid.baseline), None)
+    names = dict.fromkeys(cell.configuration for cell in cells)
+    if name not in names:
+        raise DtiError(f"--baseline {name!r}: no configuration has this name; there are {', '.join(names)}")
+    return name
 
 
 def _scored(cells: Sequence[Cell], results: Path) -> list[Scored]:

@@ -57,7 +57,7 @@ def caption(baseline: str | None, samples: int) -> str:
     )
 
 
-def write_markdown(path: Path, table: str, note: str) -> None:
+def write_markdown(path: Path, text: str) -> None:
     """Write the table and the line below it."""
     with atomic_file(path) as partial:
-        partial.write_text(f"{table}\n\n{note}\n", encoding="utf-8")
+        partial.write_text(text, encoding="utf-8")

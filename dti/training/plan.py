@@ -42,7 +42,7 @@ from dti.training.checkpoint import trained_weights
 from dti.training.flops import Shape, Work, counted
 from dti.training.memory import resident_bytes
 from dti.training.probe import kept_bytes, timed_step
-from dti.training.run import model_of, record_of, sight_of, trained_on, work_of
+from dti.training.run import model_of, record_of, sight_of, trained_on, validated_on
 from dti.training.schedule import optimiser_of
 
 How = Literal["measured", "extrapolated", "not measured"]
@@ -197,7 +197,7 @@ class Planner:
 
     def _validated_tokens(self) -> int:
         """Tokens of validation's largest pass; 0 where nothing validates."""
-        prompts = work_of(self.store, self.params.train, self.model.sight).validation
+        prompts = validated_on(self.store, self.params.train, self.model.sight)
         tokens, layout = self.params.train.tokens_per_pass, self.model.layout
         found = rows(self.store, prompts, tokens, layout) if prompts else ()
         return max(map(self.model.tokens_of, found), default=0)

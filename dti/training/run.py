@@ -5,7 +5,6 @@ import json
 import sys
 from collections.abc import Callable
 from contextlib import nullcontext
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -126,11 +125,10 @@ def work_of(store: Store, train: Train, sight: Sight) -> Work:
     Validation sees what serving sees: k = 1. For the isolated policy a stream gives the same logits (tested), so
     whole histories are used there, which costs a fraction; and histories that are longer than a pass are cut.
     """
-    training, validation = trained_on(store, training_prompts(store), train), _validation(store, train, sight)
-    if sight.policy == "window":
-        return Work(store, training, validation)
-    short = partial(shortened, store, tokens=train.tokens_per_pass)
-    return Work(store, short(training), short(validation) if validation else None)
+    training = trained_on(store, training_prompts(store), train)
+    if sight.policy == "isolated":
+        training = shortened(store, training, train.tokens_per_pass)
+    return Work(store, training, validated_on(store, train, sight))
 
 
 def trained_on(store: Store, prompts: Prompts, train: Train) -> Prompts:
@@ -138,13 +136,15 @@ def trained_on(store: Store, prompts: Prompts, train: Train) -> Prompts:
     return prompts if train.targets is None else some_users(store, prompts, train.targets, seed=0)
 
 
-def _validation(store: Store, train: Train, sight: Sight) -> Prompts | None:
+def validated_on(store: Store, train: Train, sight: Sight) -> Prompts | None:
+    """The validation prompts as training scores them, see ``work_of``; None where there are none."""
     users = stream_prompts(store, "valid", "all")
     if len(users) == 0:
         return None
     chosen = some_users(store, users, train.valid_targets, train.seed)
     far_prefix = store.meta.prefixed and sight.probe_position == "rope"  # its distance grows with the stream
-    return chosen if sight.policy == "isolated" and not far_prefix else recut(store, chosen, 1)
+    prompts = chosen if sight.policy == "isolated" and not far_prefix else recut(store, chosen, 1)
+    return shortened(store, prompts, train.tokens_per_pass) if sight.policy == "isolated" else prompts
 
 
 def key_of(store: Store, params: Params) -> str:

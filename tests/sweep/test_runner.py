@@ -12,7 +12,7 @@ from dti.workspace import Workspace
 
 
 def run(write_grid, **options):
-    chosen = {"results": None, "only": "", "hours": None, "list": False, "table": False}
+    chosen = {"results": None, "only": "", "hours": None, "list": False, "table": False, "baseline": None}
     command.run(argparse.Namespace(grid=write_grid(), **chosen | options))
 
 
@@ -125,6 +125,18 @@ def test_a_new_parameter_that_the_grid_sets_is_another_one(write_grid, sweep, st
     assert run_cells(sweep).done == []
     with pytest.raises(DtiError, match="pack.item_tokens None, now True"):
         run_cells(command.sweep_of(write_grid(set={"pack.item_tokens": True})))
+
+
+def test_another_baseline_is_printed_alone(write_grid, sweep, stub, capsys):
+    run_cells(sweep)
+    capsys.readouterr()
+    run(write_grid, baseline="isolated k=5")
+    text = capsys.readouterr().out
+    assert "Difference of AUC: against isolated k=5 on the common seeds" in text
+    row = next(line for line in text.splitlines() if line.startswith("| isolated k=5"))
+    assert row.split("|")[5].strip() == "-"
+    assert not list(sweep.results.glob("table.*"))
+    assert len(stub.ran) == 6
 
 
 def test_the_results_can_lie_elsewhere_and_the_table_be_made_alone(write_grid, sweep, stub, tmp_path, capsys):

@@ -12,7 +12,7 @@ from dti.evaluation.metrics import auc_draws
 from dti.evaluation.scores import BOOTSTRAP_SEED, Scores
 from dti.files import read_json, write_json
 from dti.sweep import table
-from dti.sweep.compare import compare
+from dti.sweep.compare import baseline_of, compare
 from dti.sweep.plot import _families, write_plot
 from dti.sweep.results import place_of
 from dti.sweep.runner import run_cells
@@ -20,12 +20,16 @@ from dti.sweep.runner import run_cells
 SAMPLES = 60
 
 
+def compared(sweep, baseline=None):
+    return compare(sweep.cells, sweep.results, baseline_of(sweep.grid, sweep.cells, baseline))
+
+
 @pytest.fixture
 def rows(sweep, stub, monkeypatch):
     draws = Scores.draws
     monkeypatch.setattr(Scores, "draws", lambda self: draws(self, SAMPLES))
     run_cells(sweep)
-    return compare(sweep.grid, sweep.cells, sweep.results)
+    return compared(sweep)
 
 
 @pytest.fixture
@@ -82,13 +86,24 @@ def test_the_baseline_has_no_difference_to_itself(rows):
 
 def test_only_common_seeds_are_compared(sweep, read, rows):
     place_of(sweep.results, sweep.cells[1]).unlink()  # window seed=2
-    row = compare(sweep.grid, sweep.cells, sweep.results)[2]
+    row = compared(sweep)[2]
     assert (row.seeds, row.common_seeds) == (2, 1)
     gap = plain_auc(read("isolated-k=all-seed=1")) - plain_auc(read("window-seed=1"))
     assert row.difference == pytest.approx(gap)
     place_of(sweep.results, sweep.cells[0]).unlink()
-    row = compare(sweep.grid, sweep.cells, sweep.results)[1]
+    row = compared(sweep)[1]
     assert (row.configuration, row.difference, row.difference_high) == ("isolated k=all", None, None)
+
+
+def test_differences_from_a_configuration_of_ones_choice(sweep, rows):
+    window, _, other = compared(sweep, "isolated k=5")
+    assert (other.difference, window.common_seeds) == (pytest.approx(rows[2].auc - rows[1].auc), 2)
+    assert window.difference == pytest.approx(-rows[1].difference)
+    assert (window.difference_low, window.difference_high) == pytest.approx(
+        (-rows[1].difference_high, -rows[1].difference_low), abs=1e-12
+    )
+    with pytest.raises(DtiError, match=r"no configuration has this name; there are window, isolated k=5, isolated k"):
+        compared(sweep, "isolated")
 
 
 def change(sweep, cell, **entries):
@@ -100,7 +115,7 @@ def change(sweep, cell, **entries):
 def test_other_test_targets_are_refused(sweep, rows):
     change(sweep, 3, targets="0" * 64)
     with pytest.raises(DtiError, match=r"k=5-seed=2.json: cell 'isolated k=5 seed=2' scores other test .*window"):
-        compare(sweep.grid, sweep.cells, sweep.results)
+        compared(sweep)
 
 
 def test_the_digest_of_targets_tells_users_items_labels_and_their_order_apart(stub, rows):
@@ -115,7 +130,7 @@ def test_the_digest_of_targets_tells_users_items_labels_and_their_order_apart(st
 def test_results_that_kept_no_draws_have_no_intervals(sweep, rows):
     for cell in (0, 1):  # window, the baseline
         change(sweep, cell, draws=None)
-    window, isolated, _ = compare(sweep.grid, sweep.cells, sweep.results)
+    window, isolated, _ = compared(sweep)
     assert (window.auc, window.auc_low) == (rows[0].auc, None)
     assert (isolated.difference, isolated.difference_low) == (rows[1].difference, None)
     assert isolated.auc_low == rows[1].auc_low

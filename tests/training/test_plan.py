@@ -22,7 +22,6 @@ from dti.training.flops import counted
 from dti.training.plan import Cost, Planner, table, ways
 from dti.training.probe import kept_bytes
 from dti.training.run import work_of
-from dti.training.trainer import Work
 
 
 @pytest.fixture
@@ -89,7 +88,7 @@ def test_memory_is_that_of_validation_where_its_passes_are_larger(planned, monke
     found = {r.tokens_S.size + r.target_K.size: r for r in rows(planner.store, validation, 3000, "stream")}
     assert planner._validated_tokens() == max(found)
     row = found[max(found)]
-    monkeypatch.setattr(plan, "work_of", lambda *_: Work(planner.store, validation, None))
+    monkeypatch.setattr(plan, "validated_on", lambda *_: None)
     largest = planner._counted(way)[2]
     kept, layers = kept_bytes(planner.model, largest, "fp32"), planner.shape.layers
     more = planner.model.tokens_of(row) / planner.model.tokens_of(largest) / layers
@@ -97,9 +96,9 @@ def test_memory_is_that_of_validation_where_its_passes_are_larger(planned, monke
     assert validated - planner.cost(way, []).memory == pytest.approx(2 * kept * (more - 1), abs=2)
 
 
-@pytest.mark.parametrize("probe_tokens", [1, 3])
-def test_tokens_are_those_that_training_counts(project, monkeypatch, probe_tokens):
-    run = project("counted", epochs=1, targets_per_step=70)  # 4 steps of 70: all are counted
+@pytest.mark.parametrize(("probe_tokens", "targets"), [(1, None), (3, None), (1, 100)])
+def test_tokens_are_those_that_training_counts(project, monkeypatch, probe_tokens, targets):
+    run = project("counted", epochs=1, targets_per_step=70, targets=targets)  # 4 steps of 70 at most: all are counted
     run.set(attention={"probe_tokens": probe_tokens})
     run.train_here(monkeypatch)
     planner = Planner(Store.open(run.folder / "data" / "packed"), load_params(run.folder / "params.yaml"), 1, 0)
@@ -169,10 +168,10 @@ def test_check_refuses_a_prediction_that_is_off_by_more_than_a_quarter(
     )
     cost = Cost(ways(planner.params, 5)[0], 1.0, 1.0, 1.0, hours, 2**30, "measured")
     if fine:
-        command.check(cost, planner.store)
+        command.check(cost, planner.targets)
     else:
         with pytest.raises(DtiError, match="off by more than 25%"):
-            command.check(cost, planner.store)
+            command.check(cost, planner.targets)
     printed = capsys.readouterr().out
     assert f"predicted {2 * hours:.4f} h for 2 epochs, took 2.0000 h: off by {hours - 1:+.1%}" in printed
     assert "memory: predicted 1.00 GiB, took 2.00 GiB at most" in printed
@@ -183,7 +182,7 @@ def test_a_run_on_other_data_is_not_compared(planned, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     write_json(tmp_path / "reports/train.json", {"train_targets": 1, "epochs": 1, "training_hours": 1.0})
     with pytest.raises(DtiError, match="of a run on other data"):
-        command.check(Cost(ways(planner.params, 5)[0], 1.0, 1.0, 1.0, 1.0, 1, "measured"), planner.store)
+        command.check(Cost(ways(planner.params, 5)[0], 1.0, 1.0, 1.0, 1.0, 1, "measured"), planner.targets)
 
 
 def test_the_command_predicts_the_run_of_these_parameters(project, monkeypatch, capsys):

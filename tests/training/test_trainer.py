@@ -15,7 +15,7 @@ from dti.params import load_params
 from dti.prompts.packing import serving_prompts, stream_prompts
 from dti.prompts.store import Store
 from dti.training import trainer
-from dti.training.run import key_of, work_of
+from dti.training.run import key_of, sight_of, work_of
 from dti.training.trainer import Trainer
 
 
@@ -53,6 +53,17 @@ def test_the_weights_of_the_best_epoch_are_kept(project, scripted, monkeypatch):
     first, last = kept
     assert all(tensor.equal(first[name]) for name, tensor in saved.items())
     assert not all(tensor.equal(last[name]) for name, tensor in saved.items())
+
+
+def test_some_users_alone_are_trained_on_and_all_are_validated(project, monkeypatch):
+    run = project("some", epochs=2, targets=50)  # seven targets a user
+    run.train_here(monkeypatch)
+    store = Store.open(run.folder / "data" / "packed")
+    params = load_params(run.folder / "params.yaml")
+    work = work_of(store, params.train, sight_of(params.attention, store.meta.n))
+    assert run.report()["train_targets"] == 49 == work.training.targets.sum()
+    assert run.report()["steps"] == 2 * 4
+    assert work.validation.targets.sum() == 40
 
 
 def test_patience_zero_never_stops_early(project, scripted, monkeypatch):
