@@ -69,6 +69,7 @@ ELSEWHERE = {
     "python -m dti rollback": "tests/registry/test_story.py",
     "python -m dti reproduce": "tests/registry/test_story.py",
     "python -m dti score": "tests/serving/test_batch.py",
+    "python -m dti sweep GRID --results RESULTS --baseline": "tests/sweep/test_runner.py",
     "python benchmarks/paradigms.py": "tests/benchmarks/test_paradigms.py",
     "benchmarks/paradigms.py": "tests/benchmarks/test_paradigms.py",
     "python benchmarks/plans.py": "tests/benchmarks/test_plans.py",
