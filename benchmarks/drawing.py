@@ -45,7 +45,7 @@ def _ratios(axes: Axes, content: Result, shape: Shape) -> None:
     axes.plot(behind, [r["predicted_ratio"] for r in others], "k_", markersize=18)
     axes.errorbar(*_measured([KS.index(r["k"]) for r in streams], streams), fmt="o-", label="sliding and window")
     if others:
-        axes.errorbar(*_measured(list(behind), others), fmt="s", label="isolated")
+        axes.errorbar(*_measured(list(behind), others), fmt="s", label="others")
     ticks = [f"k = {k}" for k in KS]
     ticks += [f"{r['name']}\n{r['targets_per_step']:,}\n{r['tuning']}" for r in others]
     axes.set_xticks(range(len(ticks)), ticks, fontsize=7)

@@ -32,7 +32,9 @@ from dti.training.schedule import optimiser_of
 STREAM_PASS = 16_384
 """The usual ``Bench.stream_pass``: streams share nothing in a pass, and large ones are slower."""
 CUT = 8
-"""A step of a prompt of k targets holds at least this many, so that cuts at its ends do not count."""
+"""A step of prompts of k targets holds at least this many, so that cuts at its ends do not count."""
+PASSES = 4
+"""And at least this many passes, so that a last one that is not full does not count."""
 
 
 @dataclass(frozen=True)
@@ -71,11 +73,12 @@ class Paradigm:
         as long as they fill a pass. What shares items or holds whole users is timed at its full step.
 
         Args:
-            filling: targets that fill a pass; no step is cut to fewer.
+            filling: targets that fill a pass; a step is cut to whole passes, and several of them.
         """
         if self.k == "all" or self.layout == "unique":
             return self.targets
-        return min(self.targets, max(int(targets_per_second * seconds), CUT * self.k, filling))
+        least = max(int(targets_per_second * seconds), CUT * self.k, PASSES * filling)
+        return min(self.targets, -(-least // filling) * filling)
 
 
 @dataclass(frozen=True)
@@ -202,10 +205,10 @@ class Bench:
         return found
 
     def filling(self, paradigm: Paradigm) -> int:
-        """How many targets of a mean stream fill a pass."""
+        """How many targets of mean streams a pass holds."""
         prompts = stream_prompts(self.store, "train", paradigm.k)
         tokens = int(content_tokens(self.store, prompts).sum())
-        return -(-self.train_of(paradigm).tokens_per_pass * int(prompts.targets.sum()) // tokens)
+        return max(1, self.train_of(paradigm).tokens_per_pass * int(prompts.targets.sum()) // tokens)
 
     def step(self, paradigm: Paradigm, prompts: Prompts, composing: float = 0) -> Step:
         """One whole step with a clock; what is counted is counted behind it.

@@ -27,13 +27,16 @@ HEADS: tuple[str, ...] = (
     "k",
     "targets a step",
     "targets/s [lowest, highest]",
-    "ratio to sliding window",
+    "ratio to sliding window [lowest, highest]",
     "FLOP bound",
 )
 HEADS += ("reached", "tokens a target", "peak GiB", "MFU")
 NAMES = {"sliding": "sliding window", "window": "window stream", "isolated": "isolated stream"}
 NAMES |= {"unique": "isolated unique", "overlapping": "isolated unique, overlapping steps"}
 NAMES |= {"frozen": "isolated unique, frozen content"}
+NAMES |= {"sliding-labels": "sliding window that reads label tokens"}
+NAMES |= {"isolated-tokens": "isolated stream that reads all tokens"}
+NAMES |= {"unique-tokens": "isolated unique that reads all tokens"}
 H100 = 989e12
 """FLOP/s of an H100's tensor cores in bf16, without sparsity."""
 MFU = "MFU = (6 N (full) or 4 N (LoRA) x tokens + 12 W (kept states: 8 W) x pairs read, in each layer that computes"
@@ -88,15 +91,15 @@ def mfu_of(flops_per_target: float, targets_per_second: float, peak: float) -> f
 def compare(results: list[Result]) -> None:
     """Add to each row its ratio to the sliding window of the same tuning, measured, counted and predicted.
 
-    ``ratio`` divides the medians; ``ratio_low`` and ``ratio_high`` are the extremes of the rounds' own ratios.
+    ``ratio`` is the median of the rounds' own ratios, ``ratio_low`` and ``ratio_high`` are their extremes: what slows a
+    round slows both of its rows.
     ``predicted_ratio`` is the cost model's, ``counted_ratio`` the same from the rows' counted FLOPs.
     """
     base = {r["tuning"]: r for r in results if r["name"] == "sliding"}
     for result in results:
         sliding = base[result["tuning"]]
         rounds = [a / b for a, b in zip(result["rates"], sliding["rates"], strict=True)]
-        result["ratio"] = result["targets_per_second"] / sliding["targets_per_second"]
-        result["ratio_low"], result["ratio_high"] = min(rounds), max(rounds)
+        result["ratio"], result["ratio_low"], result["ratio_high"] = median(rounds), min(rounds), max(rounds)
         result["predicted_ratio"] = sliding["bound_flops_per_target"] / result["bound_flops_per_target"]
         result["counted_ratio"] = sliding["flops_per_target"] / result["flops_per_target"]
         result["reached"] = result["ratio"] / result["predicted_ratio"]
@@ -158,7 +161,7 @@ def _shown(row: Result) -> tuple[str, ...]:
         str(row["k"]),
         f"{row['targets_per_step']:,}",
         f"{rate} [{low}, {high}]",
-        f"{row['ratio']:.1f}",
+        f"{row['ratio']:.1f} [{row['ratio_low']:.1f}, {row['ratio_high']:.1f}]",
         f"{row['predicted_ratio']:.1f}",
         f"{100 * row['reached']:.0f} %",
         f"{row['tokens_per_target']:.1f}",

@@ -11,15 +11,17 @@
 Rows: `sliding` (a prompt per target, window policy with RoPE: the paper's baseline), `window` (streams of k, ALiBi),
 `isolated` (streams of whole users, label context), `unique` (each distinct item of a pass once, at each of --targets),
 `overlapping` (the same, in steps of prompts that share items, for which histories are cut), `frozen` (LoRA on probes
-alone; computing the catalogue's states is timed apart, in no step). All rows of a tuning train the same randomly
-initialised Llama with the same optimiser, types and data; `ratio` compares with the sliding window of the same tuning.
+alone; computing the catalogue's states is timed apart, in no step). At equal reading: `sliding-labels` (probes read the
+context's label tokens alone, as isolated ones do), `isolated-tokens` and `unique-tokens` (they read all tokens, as the
+sliding window's do). All rows of a tuning train the same randomly initialised Llama with the same optimiser, types and
+data; `ratio` compares with `sliding` of the same tuning.
 Without --packed the store is synthetic, of ml-1m's shape. Sizes above tiny train LoRA alone.
 
 targets/s counts whole optimiser steps: prompts chosen, rows built, forward, backward, gradients clipped, weights
-updated. Warm-up steps come first; then the rows take turns, one step each a round, and the median and extremes of the
-rounds are reported. Rows that name no step size of their own take the first of --targets. The rate of a sliding window,
-and of prompts short beside the step, does not depend on the step's size, so their timed steps are as small as --seconds
-asks for.
+updated. Warm-up steps come first; then the rows take turns, one step each a round, every other round backwards, and
+the median and extremes of the rounds are reported; `ratio` is the median of the rounds' own ratios. Rows that name no
+step size of their own take the first of --targets. The rate of a sliding window, and of prompts short beside the step,
+does not depend on the step's size, so their timed steps are as small as --seconds asks for, in whole passes.
 
 The cost model is dti/training/flops.py: `FLOP bound` is its ratio for mean texts and full contexts, `reached` the
 measured ratio's share of it. On CUDA, MFU is as outcome.py's MFU says; and GiB is the peak of allocated memory, of

@@ -36,13 +36,14 @@ def nothing(results: list[Result]) -> None:
 def measure(
     bench: Bench, paradigms: Sequence[Paradigm], given: argparse.Namespace, keep: Keep = nothing
 ) -> list[Result]:
-    """All rows, warmed up, then in turns; ``keep`` gets the results so far after every round."""
+    """All rows, warmed up, then in turns, every other round backwards; ``keep`` gets the results after each round."""
     pieces = [warmed(bench, p, given.warmup, given.seconds) for p in paradigms]
     feeds = [bench.steps(p, piece) for p, piece in zip(paradigms, pieces, strict=True)]
     steps: list[list[Step]] = [[] for _ in paradigms]
     results: list[Result] = []
     for number in range(given.rounds):
-        for paradigm, feed, taken in zip(paradigms, feeds, steps, strict=True):
+        turn = list(zip(paradigms, feeds, steps, strict=True))
+        for paradigm, feed, taken in turn if number % 2 == 0 else reversed(turn):
             taken.append(bench.round(paradigm, feed))
         print(f"round {number + 1}/{given.rounds}", file=sys.stderr, flush=True)
         results = results_of(bench, paradigms, steps, given.peak or H100)

@@ -14,11 +14,14 @@ def rows_of(tuning: Tuning, targets: Sequence[int]) -> Iterator[Paradigm]:
     """Every row of one tuning."""
     first = targets[0]
     yield Paradigm("sliding", 1, first, tuning, "window", "rope", "all")
+    yield Paradigm("sliding-labels", 1, first, tuning, "window", "alibi", "label")
     for k in KS[1:]:
         yield Paradigm("window", k, first, tuning, "window", "alibi", "all")
     yield Paradigm("isolated", "all", first, tuning, "isolated", "local", "label")
+    yield Paradigm("isolated-tokens", "all", first, tuning, "isolated", "local", "all")
     for step in targets:
         yield Paradigm("unique", "all", step, tuning, "isolated", "local", "label", "unique")
+    yield Paradigm("unique-tokens", "all", first, tuning, "isolated", "local", "all", "unique")
     for step in targets:
         yield Paradigm(
             "overlapping", "all", step, tuning, "isolated", "local", "label", "unique", composition="overlapping"
@@ -61,4 +64,5 @@ def usual_rows(size: str, targets: Sequence[int], quick: bool) -> list[Paradigm]
         rows = [*rows_of("full", targets), *(p for p in rows_of("lora", targets) if p.name in ("sliding", "frozen"))]
     if not quick:
         return rows
-    return [p for p in rows if p.tuning == rows[0].tuning and (p.k in (1, 50) or p.name in ("isolated", "unique"))]
+    few = ("sliding-1", "window-50", "isolated-all", "unique-all")
+    return [p for p in rows if p.tuning == rows[0].tuning and f"{p.name}-{p.k}" in few]

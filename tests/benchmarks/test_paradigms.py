@@ -127,10 +127,13 @@ def test_a_run_gives_all_rows_a_table_and_a_plot(micro, tmp_path, capsys):
     windows = [("window", "full", k, 20) for k in (5, 10, 50, 200, "all")]
     assert found == [
         ("sliding", "full", 1, 20),
+        ("sliding-labels", "full", 1, 20),
         *windows,
         ("isolated", "full", "all", 20),
+        ("isolated-tokens", "full", "all", 20),
         ("unique", "full", "all", 20),
         ("unique", "full", "all", 40),
+        ("unique-tokens", "full", "all", 20),
         ("overlapping", "full", "all", 20),
         ("overlapping", "full", "all", 40),
         ("sliding", "lora", 1, 20),
@@ -207,7 +210,7 @@ def test_rows_are_chosen_by_name_and_k():
     both = rows.usual_rows("tiny", [1_000], quick=False)
     assert {p.tuning for p in rows.chosen_of(both, ["sliding", "window-50"])} == {"full"}
     assert {p.tuning for p in rows.chosen_of(both, ["sliding", "frozen"])} == {"lora"}
-    with pytest.raises(DtiError, match="no row 'window-51'; there are sliding, sliding-1, sliding@1000, window, "):
+    with pytest.raises(DtiError, match="no row 'window-51'; there are sliding, sliding-1, sliding@1000, sli"):
         rows.chosen_of(found, ["sliding", "window-51"])
     several = rows.usual_rows("135m", [1_000, 4_000], quick=False)
     assert [p.targets for p in rows.named(several, ["unique@4000"], "--rows")] == [4_000]
@@ -217,10 +220,10 @@ def test_rows_are_chosen_by_name_and_k():
 
 def test_only_rows_whose_rate_does_not_depend_on_the_step_are_cut():
     found = rows.usual_rows("tiny", [1_000], quick=False)
-    pieces = {(p.name, p.k): p.piece(20.0, 2.0, filling=30) for p in found}
-    assert pieces["sliding", 1] == 40
-    assert pieces["window", 50] == 400
-    assert found[0].piece(20.0, 2.0, filling=300) == 300, "a whole pass at least"
+    pieces = {(p.name, p.k): p.piece(20.0, 2.0, filling=3) for p in found}
+    assert pieces["sliding", 1] == 42, "whole passes"
+    assert pieces["window", 50] == 402
+    assert found[0].piece(20.0, 2.0, filling=30) == 120, "four passes at least"
     assert found[0].piece(20.0, 2.0, filling=3_000) == 1_000
     assert {pieces["window", "all"], pieces["isolated", "all"], pieces["unique", "all"]} == {1_000}
 
