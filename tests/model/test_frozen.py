@@ -18,6 +18,7 @@ from dti.prompts.build import build_row
 from dti.prompts.packing import recut, stream_prompts
 from dti.prompts.unique import build_unique
 from tests.model.outcome import BACKENDS, check_same, outcome
+from tests.model.test_unique import readable
 
 
 @pytest.fixture(params=["plain", "profile, ratings"])
@@ -25,7 +26,7 @@ def store(make_store, request):
     """Three users; perhaps with profiles and five label tokens."""
     rng = np.random.default_rng(4)
     texts = [" ".join(rng.choice(["red", "blue", "lamp", "chair"], rng.integers(1, 5))) for _ in range(8)]
-    stars = [rng.integers(1, 6, length).tolist() for length in (3, 12, 25)]
+    stars = [rng.integers(1, 6, length).tolist() for length in (3, 12, 55)]
     histories = [[(int(rng.integers(8)), int(s > 3)) for s in user] for user in stars]
     rated = {"profiles": ["young man", "old", "young man"], "ratings": stars, "context_labels": "rating"}
     return make_store(histories, texts, n=3, k=5, **(rated if request.param != "plain" else {}))
@@ -80,7 +81,7 @@ def check_states(model, store):
     give_two_passes(model, row)
     expected = outcome(model, row)
     catalogue.give_states(model, store, 40, "fp32")
-    for k in (1, 5, "all"):
+    for k in (1, 5, 50, "all"):
         check_same(outcome(model, build_unique(store, recut(store, prompts, k))), expected)
 
 
@@ -96,10 +97,32 @@ def test_states_on_disk_equal_two_passes_with_several_probe_tokens(lora_model, s
 
 
 @pytest.mark.parametrize("store", ["profile, ratings"], indirect=True)
-@pytest.mark.parametrize("slopes", ["fixed", "learned"])
+@pytest.mark.parametrize(
+    "sight",
+    [{}, {"slopes": "learned"}, {"probe_position": "alibi", "context": "all"}, {"backend": "reference"}],
+    ids=str,
+)
 @pytest.mark.parametrize("family", FAMILIES)
-def test_states_on_disk_equal_two_passes_in_every_family(lora_model, store, family, slopes):
-    check_states(lora_model(store, family, slopes=slopes), store)
+def test_states_on_disk_equal_two_passes_in_every_family(lora_model, store, family, sight):
+    check_states(lora_model(store, family, **sight), store)
+
+
+@pytest.mark.parametrize("context", ["label", "all"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_what_a_target_may_not_read_leaves_its_logit_as_it_is(lora_model, store, family, context):
+    """Bitwise, as the shapes stay: another place of the kept states for an interaction that a probe may not read."""
+    model = lora_model(store, family, context=context)
+    catalogue.give_states(model, store, 40, "fp32")
+    row = build_unique(store, stream_prompts(store, "train", "all"))
+    with torch.no_grad():
+        before = model(row)
+        for probe in (4, 20, 40):
+            hidden = sorted(set(range(row.tokens_S.size)) - readable(row, probe, 3))
+            places = row.place_S.copy()
+            places[hidden] = np.roll(places[hidden], 1)
+            after = model(replace(row, place_S=places))
+            assert after[probe] == before[probe]
+            assert not torch.equal(after, before)
 
 
 def test_the_adapter_acts_on_probes_alone(lora_model, store):

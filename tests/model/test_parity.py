@@ -28,6 +28,12 @@ def test_isolated_streams_equal_serving_prompts(ctr_model, store_for, backend, p
     np.testing.assert_allclose(logits(model, store, k), logits(model, store, 1), atol=1e-5)
 
 
+@pytest.mark.parametrize("position", POSITIONS)
+def test_streams_of_fifty_equal_serving_prompts_on_flex(ctr_model, store, position):
+    model = ctr_model(backend="flex", probe_position=position)
+    np.testing.assert_allclose(logits(model, store, 50), logits(model, store, 1, tokens=300), atol=1e-5)
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("position", POSITIONS)
 @pytest.mark.parametrize("backend", ["reference", "blocks"])
@@ -57,12 +63,13 @@ TRAINED = [
     ("blocks", "local", "label"),
     ("blocks", "rope", "all"),
     ("blocks", "alibi", "all"),
+    ("flex", "local", "label"),
 ]
 
 
 @pytest.mark.parametrize(
     ("family", "backend", "position", "context"),
-    [*((family, *kind) for family in FAMILIES for kind in TRAINED), ("olmo2", "flex", "local", "label")],
+    [(family, *kind) for family in FAMILIES for kind in TRAINED],
 )
 def test_isolated_streams_train_as_serving_prompts_in_every_family(
     ctr_model, store_for, family, backend, position, context

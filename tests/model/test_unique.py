@@ -65,10 +65,13 @@ def test_unique_gradients_equal_those_of_streams_and_of_serving_prompts(ctr_mode
         check_same(outcome(model, row), serving, gradients=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("backend", "position", "context"),
+    [("reference", "local", "label"), ("blocks", "local", "label"), ("blocks", "alibi", "all")],
+)
 @pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("backend", ["reference", "blocks"])
-def test_every_family_reads_and_trains_unique_rows_as_prompts(ctr_model, store, backend, family):
-    model = ctr_model(family, layers=2, backend=backend)
+def test_every_family_reads_and_trains_unique_rows_as_prompts(ctr_model, store, backend, family, position, context):
+    model = ctr_model(family, layers=2, backend=backend, probe_position=position, context=context)
     prompts = stream_prompts(store, "train", "all")
     serving = outcome(model, build_row(store, recut(store, prompts, 1)))
     for k in (1, 5, 50, "all"):
@@ -77,7 +80,8 @@ def test_every_family_reads_and_trains_unique_rows_as_prompts(ctr_model, store, 
 
 @pytest.mark.parametrize("store", ["plain"], indirect=True)
 @pytest.mark.parametrize(
-    ("family", "position", "context"), [*(("llama", *kind) for kind in KINDS), ("olmo2", "local", "label")]
+    ("family", "position", "context"),
+    [*(("llama", *kind) for kind in KINDS), *((family, "local", "label") for family in FAMILIES if family != "llama")],
 )
 def test_unique_rows_equal_serving_prompts_on_flex(ctr_model, store_for, family, position, context):
     small = store_for("flex")
@@ -86,7 +90,7 @@ def test_unique_rows_equal_serving_prompts_on_flex(ctr_model, store_for, family,
         ctr_model(family, probe_position=position, context=context, backend=name) for name in ("blocks", "flex")
     )
     serving = outcome(blocks, build_row(small, recut(small, prompts, 1)))
-    for k in (1, 5, "all"):
+    for k in (1, 5, 50, "all"):
         check_same(outcome(model, build_unique(small, recut(small, prompts, k))), serving)
 
 
@@ -149,10 +153,11 @@ def test_what_a_target_may_not_read_leaves_its_logit_as_it_is(ctr_model, store, 
     ("build", "position"), [*((build_row, p) for p in POSITIONS), *((build_unique, p) for p in ("alibi", "local"))]
 )
 @pytest.mark.parametrize(
-    ("family", "backend"), [*((family, "blocks") for family in FAMILIES), ("llama", "reference"), ("llama", "flex")]
+    ("backend", "context"), [("blocks", "label"), ("blocks", "all"), ("reference", "label"), ("flex", "label")]
 )
-def test_it_leaves_the_logit_in_every_family_and_position(ctr_model, store, build, position, family, backend):
-    check_blind(ctr_model(family, probe_position=position, backend=backend), store, build, (9, 60))
+@pytest.mark.parametrize("family", FAMILIES)
+def test_it_leaves_the_logit_in_every_family_and_position(ctr_model, store, build, position, family, backend, context):
+    check_blind(ctr_model(family, probe_position=position, backend=backend, context=context), store, build, (9, 60))
 
 
 @pytest.mark.parametrize("sight", [{"policy": "window", "context": "all"}, {"probe_position": "rope"}])
