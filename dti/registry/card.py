@@ -75,6 +75,10 @@ def _warnings(record: Record, params: Params) -> list[str]:
     found = [TOKENS if params.pack.item_tokens else TEXTS]
     if record.tags["dti.official_archive"] == "false":
         found.append("The data came from an unofficial archive.")
+    if params.train.targets is not None:
+        found.append(
+            f"It was trained on some users alone, of at most {params.train.targets:,} targets (train.targets)."
+        )
     if params.data.split == "none":
         found.append("Every target was trained on: there are no test metrics of this model.")
     if params.attention.policy == "window":

@@ -129,6 +129,11 @@ def _limits(run: Run, targets: Targets | None) -> list[str]:
     kept = data["users_kept"]
     if kept["kept"] != kept["of"]:
         lines.append(f"A sample: {kept['kept']:,} of {kept['of']:,} users, drawn at random.")
+    trained, there = run.train["train_targets"], data["splits"]["train"]
+    if trained != there:
+        lines.append(
+            f"Trained on {trained:,} of {there:,} training targets, of users drawn at random (`train.targets`)."
+        )
     if found["backbone_weights"] != "float32":
         lines.append(f"The backbone's weights were quantised: {found['backbone_weights']}.")
     if targets is None:

@@ -100,4 +100,6 @@ def _hours(run: Run) -> Table:
         f"{train['trained_parameters']:,} of {train['parameters']:,} weights trained"
         + (f"; interrupted and resumed: {train['resumed']} x." if train["resumed"] else "."),
     ]
+    if kept := train["catalogue_bytes"]:
+        notes.append(f"Keys and values of the catalogue, computed once and kept on disk: {kept / 2**20:,.0f} MiB.")
     return Table("Time", ["", "h:mm:ss", "hours", "of the training"], rows, TRAIN, notes)

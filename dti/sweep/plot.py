@@ -70,6 +70,14 @@ def _families(rows: Sequence[Row]) -> list[list[Row]]:
     return [sorted(family, key=lambda row: _rank(row.k)) for family in families.values() if len(family) > 1]
 
 
+def _name(family: Sequence[Row]) -> str:
+    """What its members are called, k aside."""
+    words = [
+        [word for word in row.configuration.split(" ") if not word.startswith(("k=", "pack.k="))] for row in family
+    ]
+    return ", ".join(dict.fromkeys(map(" ".join, words)))
+
+
 def _rank(k: int | str) -> float:
     return float("inf") if isinstance(k, str) else k
 
@@ -78,8 +86,6 @@ def _against_k(axes: Axes, families: Sequence[Sequence[Row]], metric: Metric) ->
     ks = sorted({row.k for family in families for row in family}, key=_rank)
     for family in families:
         places = [ks.index(row.k) for row in family]
-        words = family[0].configuration.split(" ")
-        name = " ".join(word for word in words if not word.startswith(("k=", "pack.k=")))
-        axes.errorbar(places, _values(family, metric), _bars(family, metric), fmt="o-", capsize=3, label=name)
+        axes.errorbar(places, _values(family, metric), _bars(family, metric), fmt="o-", capsize=3, label=_name(family))
     axes.set_xticks(range(len(ks)), [str(k) for k in ks])
     axes.set(xlabel="k, targets per training prompt", title="Quality against k, all else equal")

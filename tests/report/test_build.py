@@ -228,6 +228,12 @@ def test_cost_model_and_counts_are_those_of_the_reports(document, one):
     assert hours in texts(document, "cost")
 
 
+def test_what_frozen_content_keeps_on_disk_is_told(make_run):
+    notes = tables(build(make_run(train={"catalogue_bytes": 3 * 2**20}), SAMPLES), "cost")["Time"].notes
+    assert notes[-1] == "Keys and values of the catalogue, computed once and kept on disk: 3 MiB."
+    assert "catalogue" not in " ".join(tables(build(make_run(), SAMPLES), "cost")["Time"].notes)
+
+
 def test_several_probe_tokens_are_named_beside_the_counts(make_run):
     found = build(make_run(train={"probe_tokens": 4}), SAMPLES)
     notes = " ".join(tables(found, "cost")["Cost model against counts"].notes)
@@ -237,6 +243,9 @@ def test_several_probe_tokens_are_named_beside_the_counts(make_run):
 def test_limits_say_seed_archive_and_sample(make_run):
     data = {"dataset": "ml-1m", "official": False, "users_kept": {"kept": 40, "of": 6040}}
     found = texts(build(make_run(data=data, metrics={"backbone_weights": "GGUF Q4_1"}), SAMPLES), "limits")
+    assert "train.targets" not in found
+    some = texts(build(make_run(train={"train_targets": 7}), SAMPLES), "limits")
+    assert "Trained on 7 of " in some
     for words in ("seed 1", "UNOFFICIAL ARCHIVE", "40 of 6,040 users", "quantised: GGUF Q4_1", "(cpu, 1 thread)"):
         assert words in found
     unknown = {"dataset": "amazon-2018", "official": False, "title": "Amazon X 2018 (no published checksum)"}

@@ -4,6 +4,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from peft.tuners.lora import LoraLayer
 
 from dti.attention.forgetting import Forgetting
 from dti.model.adapter import load
@@ -92,6 +93,14 @@ def test_scores_are_those_of_evaluate(project, kind):
     found = scorer.score(requests)
     assert [len(scores) for scores in found] == [len(request["candidates"]) for request in requests]
     np.testing.assert_allclose([scores[0] for scores in found], expected, atol=1e-5)
+
+
+def test_frozen_contents_adapter_is_never_merged(project):
+    """Content is the base model's alone: a merged adapter would change it, too."""
+    scorer = Scorer.open(project(**FROZEN).write(), "cpu")
+    layers = [part for part in scorer.model.backbone.modules() if isinstance(part, LoraLayer)]
+    assert layers
+    assert not any(layer.merged for layer in layers)
 
 
 @pytest.mark.parametrize("own", [True, False])

@@ -13,7 +13,7 @@ from dti.evaluation.scores import BOOTSTRAP_SEED, Scores
 from dti.files import read_json, write_json
 from dti.sweep import table
 from dti.sweep.compare import baseline_of, compare
-from dti.sweep.plot import _families, write_plot
+from dti.sweep.plot import _families, _name, write_plot
 from dti.sweep.results import place_of
 from dti.sweep.runner import run_cells
 
@@ -155,6 +155,8 @@ def test_the_files(rows, tmp_path):
 
 def test_only_what_differs_in_k_alone_is_drawn_against_k(rows):
     assert [[row.k for row in family] for family in _families(list(reversed(rows)))] == [[5, "all"]]
+    assert _name(rows[1:]) == "isolated"
+    assert _name(rows) == "window, isolated"
 
 
 def test_sixty_cells_of_ten_thousand_targets_take_seconds_each():
