@@ -12,6 +12,7 @@ from dti.home import ROOT
 RESULTS = (ROOT / "docs/results.md").read_text()
 SPEED = ROOT / "benchmarks/speed"
 STUDY = ROOT / "benchmarks/study"
+PROBES = ("local", "alibi", "rope")
 
 
 def table(heading: str, text: str = RESULTS) -> list[list[str]]:
@@ -199,6 +200,28 @@ def test_ways_on_whole_ml_1m_at_equal_targets() -> None:
     table_of = table("## DTI against the sliding window on whole ml-1m")
     shown = [(cells[1].replace("*", "").split()[0], cells[3], cells[4], cells[5], cells[6]) for cells in table_of]
     assert sorted(shown) == sorted(rows)
+
+
+ISOLATED = [
+    f"isolated context={read} probe_position={p}" for read in ("label", "all") for p in ("local", "alibi", "rope")
+]
+WINDOWS = [f"window leakage={leakage} probe_position={p}" for leakage in ("none", "reset") for p in ("alibi", "rope")]
+SHOWN = [*ISOLATED, "window label", *WINDOWS, *(f"window k k={k}" for k in (5, 10, 200, "all"))]
+SHOWN += ["sliding", "sliding at 0.001"]
+
+
+def test_the_study() -> None:
+    with (STUDY / "ml-1m/table.csv").open() as handle:
+        found = {row["configuration"]: row for row in csv.DictReader(handle)}
+    rows = []
+    for name in SHOWN:
+        row = {key: float(found[name][key] or "nan") for key in ("auc", "auc_sd", "log_loss", "parity_gap")}
+        gap = row["parity_gap"]
+        shown = f"{gap:.1e}" if gap < 1e-3 else f"{gap:.2f}" if gap < 0.99 else f"{gap:.1f}"
+        hours = f"{float(found[name]['training_hours']):.3f}"
+        rows.append([f"{row['auc']:.4f}", f"{row['auc_sd']:.4f}", f"{row['log_loss']:.4f}", shown, hours])
+    found_rows = table("## The study")
+    assert [[cells[4].split()[0], *cells[5:]] for cells in found_rows] == rows
 
 
 def test_parity_gaps_of_the_study() -> None:
