@@ -15,10 +15,10 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from dti.errors import DtiError
-from dti.files import read_json
+from dti.files import read_json, write_json
 from dti.params import Params, load_params
 from dti.prompts.store import Store
-from dti.training.plan import Cost, Planner
+from dti.training.plan import Cost, Planner, facts
 
 Result = dict[str, Any]
 GIB = 2**30
@@ -65,13 +65,17 @@ def main(arguments: list[str] | None = None) -> None:
     """Measure the plan, and print both."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("results", type=Path, help="folder of the sweep's results")
+    parser.add_argument("--json", type=Path, help="where to keep the plan")
     parser.add_argument("--seconds", type=float, default=20, help="how long a way is timed, as in `dti plan`")
     given = parser.parse_args(arguments)
     results, params, store = results_of(given.results), load_params(), Store.open(Path("data/packed"))
     targets = {result["train"]["train_targets"] for result in results}
     if targets != {store.meta.counts.train}:
         raise DtiError(f"{given.results}: cells of {targets} targets, data/packed has {store.meta.counts.train}")
-    print("\n".join(lines(Planner(store, params, 20, given.seconds).costs(), params, results)))
+    costs = Planner(store, params, 20, given.seconds).costs()
+    print("\n".join(lines(costs, params, results)))
+    if given.json:
+        write_json(given.json, facts(costs, params))
 
 
 if __name__ == "__main__":

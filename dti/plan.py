@@ -5,20 +5,22 @@ import math
 from pathlib import Path
 
 from dti.errors import DtiError
-from dti.files import read_json
+from dti.files import read_json, write_json
 from dti.params import load_params
 from dti.prompts.store import Store
-from dti.training.plan import Cost, Planner, table, ways
+from dti.training.plan import Cost, Planner, facts, table, ways
 
 NEAR = 0.25
 """A prediction this far from the run, at most, is a good one."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add ``--steps``, ``--seconds`` and ``--check``."""
+    """Add ``--steps``, ``--seconds``, ``--check`` and ``--json``."""
     parser.add_argument("--steps", type=int, default=20, help="steps to time, at least (default 20)")
     parser.add_argument("--seconds", type=float, default=20, help="how long to time them, at least (default 20)")
-    parser.add_argument("--check", action="store_true", help="compare with the last run, reports/train.json")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--check", action="store_true", help="compare with the last run, reports/train.json")
+    what.add_argument("--json", type=Path, metavar="FILE", help="write the plan for programs, too")
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -38,7 +40,10 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.check:
         check(planner.cost(ways(params, store.meta.k)[0], []), planner.targets)
     else:
-        print(table(planner.costs(), params))
+        costs = planner.costs()
+        print(table(costs, params))
+        if arguments.json:
+            write_json(arguments.json, facts(costs, params))
 
 
 def check(cost: Cost, targets: int) -> None:

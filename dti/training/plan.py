@@ -32,6 +32,7 @@ from typing import Any, Literal
 import torch
 
 from dti.model.ctr import CtrModel
+from dti.model.device import device_of
 from dti.params import Attention, Params
 from dti.prompts.batching import passes, rows, shortened
 from dti.prompts.composition import Composition, epoch_steps
@@ -230,11 +231,27 @@ def table(costs: Sequence[Cost], params: Params) -> str:
             f"{cost.way.name:<18}{cost.way.k:>5}{epochs * cost.tokens:>16,.0f}{epochs * cost.flops / 1e12:>12,.2f}"
             f"{cost.rate / 1e9:>9,.1f}{epochs * cost.hours:>10.4f}{cost.memory / 2**30:>7.2f}  {cost.how}"
         )
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
     lines.append(
-        f"{epochs} epochs (train.epochs; patience may end them earlier), {device}, {torch.get_num_threads()} threads, "
-        "training alone: validation and checkpoints come on top"
+        f"{epochs} epochs (train.epochs; patience may end them earlier), {_device(params)}, {torch.get_num_threads()} "
+        "threads, training alone: validation and checkpoints come on top"
     )
     if processes > 1:
         lines.append(f"for one process; {processes} take at best 1/{processes} of the hours")
     return "\n".join(lines)
+
+
+def facts(costs: Sequence[Cost], params: Params) -> dict[str, Any]:
+    """The plan for programs: tokens, FLOPs and hours are those of an epoch."""
+    found = ("tokens", "flops", "rate", "hours", "memory", "how")
+    return {
+        "epochs": params.train.epochs,
+        "device": _device(params),
+        "threads": torch.get_num_threads(),
+        "ways": [
+            {"way": cost.way.name, "k": cost.way.k} | {name: getattr(cost, name) for name in found} for cost in costs
+        ],
+    }
+
+
+def _device(params: Params) -> str:
+    return torch.cuda.get_device_name() if device_of(params.train.device).type == "cuda" else "CPU"

@@ -9,7 +9,7 @@ from dti import plan as command
 from dti.attention.masks import mask_of
 from dti.attention.visibility import Sight, view_of
 from dti.errors import DtiError
-from dti.files import write_json
+from dti.files import read_json, write_json
 from dti.params import load_params
 from dti.prompts.batching import rows
 from dti.prompts.build import build_row
@@ -190,8 +190,13 @@ def test_the_command_predicts_the_run_of_these_parameters(project, monkeypatch, 
     run = project("whole", epochs=1)
     run.train_here(monkeypatch)
     monkeypatch.setattr(command, "NEAR", math.inf)
-    command.run(type("Given", (), {"steps": 3, "seconds": 0.0, "check": True})())
+    command.run(type("Given", (), {"steps": 3, "seconds": 0.0, "check": True, "json": None})())
     assert "predicted " in capsys.readouterr().out
+    command.run(type("Given", (), {"steps": 1, "seconds": 0.0, "check": False, "json": run.folder / "plan.json"})())
+    printed, written = capsys.readouterr().out, read_json(run.folder / "plan.json")
+    assert [way["way"] for way in written["ways"]] == [line[:18].strip() for line in printed.splitlines()[-7:-1]]
+    assert f"{written['ways'][1]['tokens']:>16,.0f}" in printed, "of an epoch, and there is one"
+    assert (written["epochs"], written["device"]) == (1, "CPU")
 
 
 @pytest.mark.parametrize(("steps", "seconds"), [(0, 1.0), (1, -1.0), (1, math.nan), (1, math.inf)])
