@@ -70,9 +70,10 @@ def main(arguments: list[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     results, params, store = results_of(given.results), load_params(), Store.open(Path("data/packed"))
     targets = {result["train"]["train_targets"] for result in results}
-    if targets != {store.meta.counts.train}:
-        raise DtiError(f"{given.results}: cells of {targets} targets, data/packed has {store.meta.counts.train}")
-    costs = Planner(store, params, 20, given.seconds).costs()
+    planner = Planner(store, params, 20, given.seconds)
+    if targets != {planner.targets}:
+        raise DtiError(f"{given.results}: cells of {targets} targets, data/packed has {planner.targets}")
+    costs = planner.costs()
     print("\n".join(lines(costs, params, results)))
     if given.json:
         write_json(given.json, facts(costs, params))

@@ -12,7 +12,6 @@ from dti.home import ROOT
 RESULTS = (ROOT / "docs/results.md").read_text()
 SPEED = ROOT / "benchmarks/speed"
 STUDY = ROOT / "benchmarks/study"
-PROBES = ("local", "alibi", "rope")
 
 
 def table(heading: str, text: str = RESULTS) -> list[list[str]]:

@@ -112,6 +112,21 @@ def test_combinations_that_cannot_work_are_refused_with_the_reason(attention, me
 
 
 @pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("data.split", "none", "train.targets leaves users out, where data.split none trains on everyone"),
+        ("pack.item_tokens", True, "train.targets would leave tokens of pack.item_tokens untrained"),
+    ],
+)
+def test_some_users_alone_are_refused_where_all_are_needed(name, value, message):
+    content = changed(name, value)
+    assert parse_params(content).train.targets is None
+    content["train"]["targets"] = 100
+    with pytest.raises(DtiError, match=message):
+        parse_params(content)
+
+
+@pytest.mark.parametrize(
     ("section", "values", "message"),
     [
         ("train", {"compile": True, "device": "cpu"}, "train.compile gains nothing on a CPU"),

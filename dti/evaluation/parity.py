@@ -57,7 +57,7 @@ def measure_parity(model: CtrModel, store: Store, targets: int, tokens: int) -> 
         tokens: content tokens of one forward pass, at most.
     """
     split: Split = "test" if store.meta.counts.test else "valid"
-    streams = _some_users(stream_prompts(store, split, "all"), targets)
+    streams = _enough_users(stream_prompts(store, split, "all"), targets)
     if len(streams) == 0:
         return Parity(split, 0, {})
     label = answers_of(store, streams)
@@ -105,7 +105,7 @@ def _ks(trained: Targets) -> list[Targets]:
     return [*numbers, "all"]
 
 
-def _some_users(streams: Prompts, targets: int) -> Prompts:
+def _enough_users(streams: Prompts, targets: int) -> Prompts:
     shuffled = streams.take(np.random.default_rng(0).permutation(len(streams)))
     return shuffled.take(slice(0, int(np.searchsorted(np.cumsum(shuffled.targets), targets)) + 1))
 

@@ -11,7 +11,8 @@ from dti.params.section import Fraction, Positive, Section
 class Train(Section):
     epochs: Positive = Field(description="passes over the training targets, at most")
     targets: Positive | None = Field(
-        description="train on whole users drawn at random, of at most this many targets in all; null = on everyone"
+        description="train on whole users drawn at random, of at most this many targets in all, one user at least; "
+        "null = on everyone"
     )
     targets_per_step: Positive = Field(description="targets per optimiser step")
     composition: Literal["mixed", "overlapping"] = Field(

@@ -35,6 +35,14 @@ class Params(Section):
         return self
 
     @model_validator(mode="after")
+    def _trains_on(self) -> "Params":
+        if self.train.targets is not None and self.data.split == "none":
+            raise ValueError("train.targets leaves users out, where data.split none trains on everyone; set it to null")
+        if self.train.targets is not None and self.pack.item_tokens:
+            raise ValueError("train.targets would leave tokens of pack.item_tokens untrained; use data.users instead")
+        return self
+
+    @model_validator(mode="after")
     def _agree(self) -> "Params":
         if self.data.name in ("demo", "table") and self.data.sha256 is not None:
             raise ValueError(f"data.sha256 has no meaning for data.name {self.data.name}; set it to null")

@@ -110,14 +110,13 @@ def some_users(store: Store, prompts: Prompts, targets: int, seed: int) -> Promp
     """The prompts of users drawn at random, who have at most ``targets`` targets in all; of one user at least.
 
     The draw depends on who has prompts and how many targets, not on how these are cut into prompts. A smaller one is
-    part of every larger one.
+    part of every larger one. Prompts keep their order.
     """
     _, user_P = np.unique([prompts.shard, first_rows(store, prompts)], axis=1, return_inverse=True)
     drawn_U = np.random.default_rng(seed).permutation(user_P.max() + 1)
     turn_P = np.argsort(drawn_U)[user_P]  # when a prompt's user is drawn
     users = max(1, int(np.searchsorted(np.cumsum(np.bincount(turn_P, prompts.targets)), targets, side="right")))
-    order_P = np.argsort(turn_P, kind="stable")
-    return prompts.take(order_P[turn_P[order_P] < users])
+    return prompts.take(np.flatnonzero(turn_P < users))
 
 
 def first_rows(store: Store, prompts: Prompts) -> Ints:

@@ -67,18 +67,15 @@ def _parity(reports: Mapping[str, Mapping[str, Any]]) -> str:
 
 def _cost(record: Record, train: Mapping[str, Any]) -> str:
     hours, device = train["training_hours"], train.get("device", "unknown device")
-    tokens = f", {train['train_tokens']:,} tokens an epoch" if "train_tokens" in train else ""
-    return f"{hours:.4f} training hours on {device}{tokens}."
+    known = "train_tokens" in train and "train_targets" in train
+    epoch = f", {train['train_tokens']:,} tokens of {train['train_targets']:,} targets an epoch" if known else ""
+    return f"{hours:.4f} training hours on {device}{epoch}."
 
 
 def _warnings(record: Record, params: Params) -> list[str]:
     found = [TOKENS if params.pack.item_tokens else TEXTS]
     if record.tags["dti.official_archive"] == "false":
         found.append("The data came from an unofficial archive.")
-    if params.train.targets is not None:
-        found.append(
-            f"It was trained on some users alone, of at most {params.train.targets:,} targets (train.targets)."
-        )
     if params.data.split == "none":
         found.append("Every target was trained on: there are no test metrics of this model.")
     if params.attention.policy == "window":

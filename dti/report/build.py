@@ -132,7 +132,8 @@ def _limits(run: Run, targets: Targets | None) -> list[str]:
     trained, there = run.train["train_targets"], data["splits"]["train"]
     if trained != there:
         lines.append(
-            f"Trained on {trained:,} of {there:,} training targets, of users drawn at random (`train.targets`)."
+            f"Trained on {trained:,} of {there:,} training targets, those of users drawn at random (`train.targets`); "
+            "the baselines learned from all of them, and `reports/pack.json` counts all."
         )
     if found["backbone_weights"] != "float32":
         lines.append(f"The backbone's weights were quantised: {found['backbone_weights']}.")

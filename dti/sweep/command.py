@@ -127,6 +127,8 @@ def _print(sweep: Sweep, baseline: str | None = None) -> tuple[list["Row"], str]
     if not rows:
         print(f"no cell has a result in {sweep.results} yet")
         return rows, ""
+    if baseline is not None and baseline not in [row.configuration for row in rows]:
+        raise DtiError(f"--baseline {baseline!r}: none of its cells has a result in {sweep.results}")
     text = f"{table.markdown(rows)}\n\n{table.caption(base, SAMPLES)}\n"
     print(text, end="")
     return rows, text

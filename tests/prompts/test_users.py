@@ -50,3 +50,11 @@ def test_one_user_stays_however_low_the_limit_is(store):
     chosen = some_users(store, stream_prompts(store, "train", 1), 1, seed=0)
     assert whole_users(store, rows(chosen)) == 1
     assert np.all(np.diff(chosen.target_start) == 1)
+
+
+def test_prompts_keep_their_order(store):
+    prompts = stream_prompts(store, "train", 2)
+    every = some_users(store, prompts, 1000, seed=3)
+    assert all(np.array_equal(getattr(every, name), values) for name, values in vars(prompts).items())
+    some = some_users(store, prompts, 20, seed=3)
+    assert np.all(np.diff(some.shard * 1000 + some.target_start) > 0)

@@ -137,6 +137,10 @@ def test_another_baseline_is_printed_alone(write_grid, sweep, stub, capsys):
     assert row.split("|")[5].strip() == "-"
     assert not list(sweep.results.glob("table.*"))
     assert len(stub.ran) == 6
+    for cell in sweep.cells[:2]:
+        place_of(sweep.results, cell).unlink()
+    with pytest.raises(DtiError, match="--baseline 'window': none of its cells has a result"):
+        run(write_grid, baseline="window")
 
 
 def test_the_results_can_lie_elsewhere_and_the_table_be_made_alone(write_grid, sweep, stub, tmp_path, capsys):

@@ -1,5 +1,6 @@
 """What the loop keeps, when it ends early, and what it refuses to go on with."""
 
+import numpy as np
 import pytest
 import torch
 from peft.tuners.lora import LoraLayer
@@ -64,6 +65,8 @@ def test_some_users_alone_are_trained_on_and_all_are_validated(project, monkeypa
     assert run.report()["train_targets"] == 49 == work.training.targets.sum()
     assert run.report()["steps"] == 2 * 4
     assert work.validation.targets.sum() == 40
+    other = work_of(store, params.train.model_copy(update={"seed": 2}), sight_of(params.attention, store.meta.n))
+    assert np.array_equal(other.training.target_start, work.training.target_start), "the same users for every seed"
 
 
 def test_patience_zero_never_stops_early(project, scripted, monkeypatch):
