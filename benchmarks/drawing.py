@@ -18,7 +18,7 @@ def draw(target: Path, content: Result, shape: Shape) -> None:
     """Ratio against k beside the cost model, and, where they were measured, against n, and cost against history."""
     n_points = content.get("contexts", [])
     panels = 1 + bool(n_points) + bool(content["history"])
-    figure = Figure(figsize=(9, 4.5 * panels), layout="constrained")
+    figure = Figure(figsize=(12, 4.5 * panels), layout="constrained")
     axes = figure.subplots(panels, squeeze=False)[:, 0]
     _ratios(axes[0], content, shape)
     if n_points:
@@ -47,8 +47,8 @@ def _ratios(axes: Axes, content: Result, shape: Shape) -> None:
     if others:
         axes.errorbar(*_measured(list(behind), others), fmt="s", label="others")
     ticks = [f"k = {k}" for k in KS]
-    ticks += [f"{r['name']}\n{r['targets_per_step']:,}\n{r['tuning']}" for r in others]
-    axes.set_xticks(range(len(ticks)), ticks, fontsize=7)
+    ticks += [f"{r['name'].replace('-', chr(10))}\n{r['targets_per_step']:,}\n{r['tuning']}" for r in others]
+    axes.set_xticks(range(len(ticks)), ticks, fontsize=6.5)
     axes.set(yscale="log", ylabel="targets/s, sliding window = 1", title=f"Training speed, {content['setup']['size']}")
 
 
