@@ -295,6 +295,30 @@ def test_a_pretrained_model_on_a_subsample() -> None:
     assert [cells[1:6] for cells in table("**Its sliding window, on 20 users")] == rows
 
 
+def test_a_pretrained_model_beside_its_sliding_window() -> None:
+    with (STUDY / "smollm2-150/table.csv").open() as handle:
+        compared = {row["configuration"]: row for row in csv.DictReader(handle)}
+    rows = []
+    for path in STUDY.glob("smollm2-150/*.json"):
+        cell = json.loads(path.read_text())
+        metrics, row = cell["metrics"], compared[cell["configuration"]]
+        auc, low, high = (f"{float(row[name]):.4f}" for name in ("auc", "auc_low", "auc_high"))
+        names = ("difference", "difference_low", "difference_high")
+        gain = [f"{float(row[name]):+.4f}" for name in names if row[name]]
+        scores = [f"{metrics[name]:.4f}" for name in ("log_loss", "gauc", "valid_auc")]
+        rows.append(
+            [
+                f"{cell['train']['train_targets']:,}",
+                f"{auc} [{low}, {high}]",
+                f"{gain[0]} [{gain[1]}, {gain[2]}]" if gain else "",
+                *scores,
+                f"{metrics['training_hours']:.2f}",
+            ]
+        )
+    shown = [cells[1:8] for cells in table("**Beside its sliding window, on 150 users")]
+    assert sorted(shown) == sorted(rows)
+
+
 def test_no_placeholder_is_left() -> None:
     documents = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
     assert [path.name for path in documents if "@@" in path.read_text()] == []
