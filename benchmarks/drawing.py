@@ -53,9 +53,9 @@ def _ratios(axes: Axes, content: Result, shape: Shape) -> None:
 
 
 def _measured(places: list[int], results: list[Result]) -> tuple[list[int], list[float], list[list[float]]]:
-    """Places, ratios and their distances to the rounds' extremes (none below 0: a median may lie outside them)."""
-    down = [max(0.0, r["ratio"] - r["ratio_low"]) for r in results]
-    up = [max(0.0, r["ratio_high"] - r["ratio"]) for r in results]
+    """Places, ratios and their distances to the rounds' extremes."""
+    down = [r["ratio"] - r["ratio_low"] for r in results]
+    up = [r["ratio_high"] - r["ratio"] for r in results]
     return places, [r["ratio"] for r in results], [down, up]
 
 
