@@ -5,7 +5,7 @@
     python benchmarks/paradigms.py --size 1b --precision bf16        # one GPU
     python benchmarks/paradigms.py --size 135m --rows sliding window-50 frozen
     python benchmarks/paradigms.py --table a.json b.json    # results of earlier runs, as printed
-    python benchmarks/paradigms.py --table a.json --markdown a.md     # as a table for docs/results.md
+    python benchmarks/paradigms.py --table a.json --markdown a.md     # as a table for docs/speed.md
     python benchmarks/paradigms.py --table a.json --plot a.png        # drawn anew
 
 Rows: `sliding` (a prompt per target, window policy with RoPE: the paper's baseline), `window` (streams of k, ALiBi),

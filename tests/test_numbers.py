@@ -10,7 +10,7 @@ from typing import Any
 
 from dti.home import ROOT
 
-RESULTS = (ROOT / "docs/results.md").read_text()
+RESULTS = "".join((ROOT / "docs" / name).read_text() for name in ("results.md", "speed.md", "rivals.md"))
 SPEED = ROOT / "benchmarks/speed"
 STUDY = ROOT / "benchmarks/study"
 
