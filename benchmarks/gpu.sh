@@ -68,12 +68,12 @@ else
     skipped+=("training (no packed store)")
 fi
 # All is compiled but attention, which compiles itself; LoRA has no dropout, as in the studies. Composing overlapping
-# steps takes a CPU too many of these seconds; paradigms.py has their rows by default. Passes without checkpointing are
-# such as fit 80 GB (12,288 tokens of 1b took 21 GiB, compiled); large steps of the unique layout have it, and one pass
-# each: a quarter of that of 16,000 targets took 14 GiB.
+# steps takes a CPU too many of these seconds; paradigms.py has their rows by default. Steps of the unique
+# layout are one pass each. Those of more tokens than $again are checkpointed; others fit 80 GB (12,288 tokens of 1b took
+# 21 GiB, compiled).
 rows=(--rows sliding window-50 window-all isolated unique frozen --targets 1000 4000 16000)
-usual=(--compile --lora-dropout 0 --history --contexts --profile --activation-checkpointing unique@4000 unique@16000)
-large=$((free >= 70 ? 393216 : 16384)) own=$((free >= 70 ? 12288 : 4096))
+large=$((free >= 70 ? 393216 : 16384)) own=$((free >= 70 ? 12288 : 4096)) again=$((free >= 70 ? 32768 : 6144))
+usual=(--compile --lora-dropout 0 --history --contexts --profile --activation-checkpointing $again)
 speed 1b 1b 200 "${rows[@]}" --tokens-per-pass $large --stream-pass $own "${usual[@]}"
 speed 135m 135m 90 "${rows[@]}" --tokens-per-pass $large --stream-pass 32768 "${usual[@]}"
 if [ "$free" -ge 70 ]; then # 30 GiB of float32 weights until they are halved, activations

@@ -113,7 +113,6 @@ class Bench:
 
     Attributes:
         stream_pass: content tokens of a pass of streams, at most.
-        checkpointed: the rows whose layers are computed again in the backward pass.
         catalogue: what computing the states of frozen content took; empty without such a row.
         epochs: the steps of epochs that were composed, and the seconds that this took for each target.
     """
@@ -124,7 +123,6 @@ class Bench:
     lora: Lora
     device: torch.device
     stream_pass: int = STREAM_PASS
-    checkpointed: Sequence[Paradigm] = ()
     models: dict[Tuning, CtrModel] = field(default_factory=dict)
     optimisers: dict[Tuning, torch.optim.Optimizer] = field(default_factory=dict)
     catalogue: dict[str, float] = field(default_factory=dict)
@@ -141,6 +139,7 @@ class Bench:
                 halve_frozen(backbone)
             first = next(p for p in paradigms if p.tuning == tuning)
             model = CtrModel(backbone, tokens, first.sight(self.store.meta.n), backend).to(self.device)
+            model.activation_checkpointing = self.params.activation_checkpointing
             if self.params.compile:
                 model.compile_layers()
             self.models[tuning] = model
@@ -152,10 +151,6 @@ class Bench:
         """The model, set to read and to be fed in this way."""
         model = self.models[paradigm.tuning]
         model.sight, model.layout = paradigm.sight(self.store.meta.n), paradigm.layout
-        if paradigm in self.checkpointed:
-            model.checkpoint_activations()
-        else:
-            model.keep_activations()
         return model.train()
 
     def train_of(self, paradigm: Paradigm) -> Train:

@@ -50,7 +50,7 @@ from benchmarks.measure import STREAM_PASS, Bench, Paradigm  # noqa: E402
 from benchmarks.outcome import H100, Result, markdown, table  # noqa: E402
 from benchmarks.profiling import add_profiles  # noqa: E402
 from benchmarks.rounds import contexts, history, measure  # noqa: E402
-from benchmarks.rows import chosen_of, named, usual_rows  # noqa: E402
+from benchmarks.rows import chosen_of, usual_rows  # noqa: E402
 from benchmarks.workloads import SIZES, content_per_interaction, synthetic_store  # noqa: E402
 from dti.errors import DtiError  # noqa: E402
 from dti.files import atomic_file, read_json, write_json  # noqa: E402
@@ -85,6 +85,7 @@ def bench_of(given: argparse.Namespace, paradigms: Sequence[Paradigm]) -> Bench:
     changes = {
         "precision": given.precision,
         "tokens_per_pass": given.tokens_per_pass or PASS[given.size],
+        "activation_checkpointing": given.activation_checkpointing,
         "compile": given.compile,
     }
     train = params.train.model_copy(update=changes)
@@ -92,9 +93,6 @@ def bench_of(given: argparse.Namespace, paradigms: Sequence[Paradigm]) -> Bench:
     if given.lora_dropout is not None:
         lora = lora.model_copy(update={"dropout": given.lora_dropout})
     bench = Bench(store, SIZES[given.size], train, lora, device_of(given.device), given.stream_pass)
-    if (again := given.activation_checkpointing) is not None:
-        # Among the whole run's rows: a process that measures the memory of one gets the same names.
-        bench.checkpointed = named(paradigms_of(given), again, "--activation-checkpointing") if again else paradigms
     if given.compile and bench.device.type == "cpu":
         raise DtiError("--compile gains nothing on a CPU (docs/log.md); leave it out")
     bench.prepare(paradigms)
@@ -113,7 +111,7 @@ def setup_of(bench: Bench, given: argparse.Namespace) -> dict[str, Any]:
         "precision": given.precision,
         "tokens_per_pass": bench.params.tokens_per_pass,
         "stream_pass": bench.stream_pass,
-        "checkpointed": [p.key for p in bench.checkpointed],
+        "activation_checkpointing": bench.params.activation_checkpointing,
         "device": torch.cuda.get_device_name() if cuda else f"cpu, {torch.get_num_threads()} threads",
         "attention": next(iter(bench.models.values())).backend,
         "torch": torch.__version__,
@@ -163,8 +161,8 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--tokens-per-pass", type=int, help="content tokens of a forward pass (default by size)")
     own = f"of a pass of streams, the sliding window's too, at most (default {STREAM_PASS:,})"
     parser.add_argument("--stream-pass", type=int, default=STREAM_PASS, help=own)
-    less = "less memory, more time: for these rows, or for all"
-    parser.add_argument("--activation-checkpointing", nargs="*", metavar="ROW", help=less)
+    less = "less memory, more time: in passes of more tokens than this, or in all"
+    parser.add_argument("--activation-checkpointing", type=int, nargs="?", const=0, metavar="TOKENS", help=less)
     parser.add_argument("--lora-dropout", type=float, help="default: what params.yaml has")
     parser.add_argument("--compile", action="store_true", help="torch.compile all but attention; CUDA alone")
     memory = "CPU: measure each row's memory in a process of its own (default: unless --quick)"

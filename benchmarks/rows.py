@@ -30,7 +30,7 @@ def rows_of(tuning: Tuning, targets: Sequence[int]) -> Iterator[Paradigm]:
         yield Paradigm("frozen", "all", step, tuning, "isolated", "local", "label", "unique", "frozen")
 
 
-def named(paradigms: Sequence[Paradigm], wanted: Sequence[str], option: str) -> list[Paradigm]:
+def _named(paradigms: Sequence[Paradigm], wanted: Sequence[str]) -> list[Paradigm]:
     """The rows called so: ``unique`` is all of a name, ``window-50`` those of a k, ``unique@4000`` those of a step.
 
     Raises:
@@ -39,7 +39,7 @@ def named(paradigms: Sequence[Paradigm], wanted: Sequence[str], option: str) -> 
     names = [{p.name, f"{p.name}-{p.k}", f"{p.name}@{p.targets}"} for p in paradigms]
     if unknown := set(wanted).difference(*names):
         known = ", ".join(dict.fromkeys(name for several in names for name in sorted(several)))
-        raise DtiError(f"{option}: no row {min(unknown)!r}; there are {known}")
+        raise DtiError(f"--rows: no row {min(unknown)!r}; there are {known}")
     return [p for p, several in zip(paradigms, names, strict=True) if several & set(wanted)]
 
 
@@ -51,7 +51,7 @@ def chosen_of(paradigms: Sequence[Paradigm], wanted: Sequence[str]) -> list[Para
     """
     if "sliding" not in wanted:
         raise DtiError("--rows: ratios need the row sliding")
-    chosen = named(paradigms, wanted, "--rows")
+    chosen = _named(paradigms, wanted)
     compared = {p.tuning for p in chosen if p.name != "sliding"} or {chosen[0].tuning}
     return [p for p in chosen if p.tuning in compared]
 

@@ -34,6 +34,8 @@ class CtrModel(nn.Module):
         slopes: each layer's slopes of the bias by distance, where they are learned.
         states: the catalogue's keys and values, which ``content: frozen`` needs before the first forward pass, and
             which serving gives to other isolated models, too (training never reads those).
+        activation_checkpointing: in training, passes of more tokens keep each layer's input alone and compute the
+            layer again in the backward pass; None: no pass does.
     """
 
     def __init__(
@@ -44,6 +46,8 @@ class CtrModel(nn.Module):
         self.tokens, self.sight, self.backend, self.layout = tokens, sight, backend, layout
         self.rope = attach(self.stock)
         self.states: States | None = None
+        self.activation_checkpointing: int | None = None
+        self._again = False
         self.slopes = self._first_slopes() if sight.slopes == "learned" else None
 
     @property
@@ -55,15 +59,6 @@ class CtrModel(nn.Module):
     def device(self) -> torch.device:
         """Where the weights are."""
         return next(self.parameters()).device
-
-    def checkpoint_activations(self) -> None:
-        """Keep each layer's input alone in training, and compute the layer again in the backward pass."""
-        # The reentrant kind fails where a keyword, such as the initial embeddings, requires a gradient.
-        self.stock.activation_checkpointing_enable({"use_reentrant": False})
-
-    def keep_activations(self) -> None:
-        """The usual way again, after ``checkpoint_activations``."""
-        self.stock.activation_checkpointing_disable()
 
     def compile_layers(self) -> None:
         """Compile what stands between the attention calls: norms, projections with LoRA, rotation, feed-forward blocks.
@@ -83,6 +78,7 @@ class CtrModel(nn.Module):
         It is the difference of two rows of the language-model head, yes - no, so that its sigmoid is the softmax over
         the two; the other rows of the head are never computed.
         """
+        self._checkpoint(self.training and self.computes_again(row))
         probes = torch.full((row.target_K.size * self.sight.probe_tokens,), self.tokens.sum)
         if self.sight.content == "frozen" or (self.states is not None and not self.training):
             return self._logits(self._read_states(row, probes))
@@ -95,6 +91,10 @@ class CtrModel(nn.Module):
         """How many tokens a forward pass of the row computes."""
         probes = self.sight.probe_tokens * int(row.target_K.size)
         return probes + (0 if self.sight.content == "frozen" else int(row.tokens_S.size))
+
+    def computes_again(self, row: Row) -> bool:
+        """Whether training computes the row's layers again in the backward pass."""
+        return self.activation_checkpointing is not None and self.tokens_of(row) > self.activation_checkpointing
 
     def content_states(self, row: Row) -> list[Bank]:
         """Every layer's keys, as probes read them, and values of a row without probes."""
@@ -119,6 +119,16 @@ class CtrModel(nn.Module):
         else:
             given = self.states.of(place_S)
         return self._hidden(embedded, probe_reading_of(view, self.rope, self.backend, self._heads, embedded, given))
+
+    def _checkpoint(self, again: bool) -> None:
+        """Set how the next pass keeps its activations."""
+        if again == self._again:
+            return
+        if again:  # the reentrant kind fails where a keyword, such as the initial embeddings, requires a gradient
+            self.stock.activation_checkpointing_enable({"use_reentrant": False})
+        else:
+            self.stock.activation_checkpointing_disable()
+        self._again = again
 
     def _first_slopes(self) -> nn.ParameterList:
         if self.backend == "flex":

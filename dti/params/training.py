@@ -32,8 +32,10 @@ class Train(Section):
     seed: int = Field(ge=0, description="seed of initial weights, order and dropout")
     device: Literal["auto", "cpu", "cuda"] = Field(description="auto takes a GPU where there is one")
     precision: Literal["fp32", "bf16"] = Field(description="arithmetic of the forward and backward pass")
-    activation_checkpointing: bool = Field(
-        description="keep each layer's input alone and compute the layer again in the backward pass: less memory"
+    activation_checkpointing: int | None = Field(
+        ge=0,
+        description="in passes of more tokens than this keep each layer's input alone and compute the layer again in "
+        "the backward pass: less memory, a third more time; 0 = in all, null = in none",
     )
     compile: bool = Field(description="compile all but attention itself with torch.compile (CUDA alone)")
     processes: Positive = Field(description="processes that train together on this machine, one for each GPU")

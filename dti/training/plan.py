@@ -133,14 +133,14 @@ class Planner:
         """One way; ``earlier`` ones lend their rate where it cannot be measured."""
         self.model.sight, self.model.layout = sight_of(way.attention, self.store.meta.n), way.attention.layout
         targets = self.targets
-        work, counted_targets, largest = self._counted(way)
+        work, counted_targets, found = self._counted(way)
         tokens, flops = (total * targets / counted_targets for total in (work.tokens, self._flops(work)))
         if way.attention.content == "frozen" and self.model.states is None:
             rate = earlier[-1].rate
             return Cost(way, tokens, flops, rate, flops / rate / 3600, earlier[-1].memory, "not measured")
         seconds, how = self._seconds(way, flops / targets)
         hours = targets * seconds / 3600
-        return Cost(way, tokens, flops, flops / hours / 3600, hours, self._memory(way, largest), how)
+        return Cost(way, tokens, flops, flops / hours / 3600, hours, self._memory(way, found), how)
 
     def _seconds(self, way: Way, flops: float) -> tuple[float, How]:
         """Seconds that a target takes, of ``flops`` FLOPs on average."""
@@ -170,31 +170,37 @@ class Planner:
         work = sum((counted(row, self.model.sight) for row in batch), Work())
         return seconds, int(prompts.targets.sum()), self._flops(work)
 
-    def _counted(self, way: Way) -> tuple[Work, int, Row]:
-        """The work of some steps, their targets, and their largest row."""
+    def _counted(self, way: Way) -> tuple[Work, int, list[Row]]:
+        """The work of some steps, their targets, and their rows."""
         epoch = -(-self.targets // self.params.train.targets_per_step)
         steps = list(islice(self._steps(way), min(epoch, COUNTED)))
         tokens, layout = self.params.train.tokens_per_pass, way.attention.layout
         found = [row for step in steps for row in rows(self.store, step, tokens, layout)]
         work = sum((counted(row, self.model.sight) for row in found), Work())
-        largest = max(found, key=self.model.tokens_of)
-        return work, sum(int(step.targets.sum()) for step in steps), largest
+        return work, sum(int(step.targets.sum()) for step in steps), found
 
     def _flops(self, work: Work) -> float:
         return work.flops(self.shape, self.params.model.tuning)
 
-    def _memory(self, way: Way, row: Row) -> int:
-        """Bytes, by the module's formula, of a training whose largest pass is ``row``."""
+    def _memory(self, way: Way, found: Sequence[Row]) -> int:
+        """Bytes, by the module's formula, of a training of such rows."""
         trained = sum(p.numel() for p in trained_weights(self.model).values())
         held = sum(p.numel() * p.element_size() for p in self.model.parameters())
         states = self.model.states.shape.bytes if way.attention.content == "frozen" and self.model.states else 0
-        kept = whole = kept_bytes(self.model, row, self.params.train.precision)
-        if self.params.train.activation_checkpointing:  # of no help where nothing is kept
-            self.model.keep_activations()
-            whole = kept_bytes(self.model, row, self.params.train.precision)
-            self.model.checkpoint_activations()
-        validated = whole * self._validated_tokens() / self.model.tokens_of(row) / self.shape.layers
+        kept, whole, tokens = self._kept(found)
+        validated = whole * self._validated_tokens() / tokens / self.shape.layers
         return self.libraries + held + 16 * trained + states + int(2 * max(kept, validated))
+
+    def _kept(self, found: Sequence[Row]) -> tuple[int, int, int]:
+        """Bytes that a pass of these rows keeps at most, and bytes and tokens of one that computes no layer again."""
+        model, precision = self.model, self.params.train.precision
+        kept = kept_bytes(model, max(found, key=model.tokens_of), precision)
+        fit = [row for row in found if not model.computes_again(row)]
+        row = max(fit, key=model.tokens_of) if fit else min(found, key=model.tokens_of)
+        model.activation_checkpointing = None
+        whole = kept_bytes(model, row, precision)
+        model.activation_checkpointing = self.params.train.activation_checkpointing
+        return max(kept, whole), whole, model.tokens_of(row)
 
     def _validated_tokens(self) -> int:
         """Tokens of validation's largest pass; 0 where nothing validates."""

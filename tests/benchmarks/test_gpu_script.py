@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import paradigms, rows
+from benchmarks import paradigms
 from benchmarks.measure import Paradigm, Step
 from benchmarks.outcome import compare, result_of
 from dti.files import write_json
@@ -102,8 +102,7 @@ def test_all_tests_of_a_gpu_run_and_every_size_is_measured_with_one_pass_for_all
         assert given.profile
         assert given.targets == [1_000, 4_000, 16_000]
         assert given.stream_pass < given.tokens_per_pass
-        again = rows.named(paradigms.paradigms_of(given), given.activation_checkpointing, "--activation-checkpointing")
-        assert {(p.name, p.targets) for p in again} == {("unique", 4_000), ("unique", 16_000)}
+        assert given.stream_pass <= given.activation_checkpointing < given.tokens_per_pass
 
 
 def given_of(call):

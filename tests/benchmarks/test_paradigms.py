@@ -193,14 +193,16 @@ def test_larger_sizes_train_lora_alone_and_quick_has_four_rows():
         assert {p.tuning for p in found} == {tuning}
 
 
-def test_a_process_for_one_row_knows_the_names_of_all():
-    words = ["--quick", "--size", "tiny", "--device", "cpu", "--activation-checkpointing"]
-    given = paradigms.parsed([*words, "unique@1000"])
-    sliding = paradigms.paradigms_of(given)[0]
-    bench = paradigms.bench_of(given, [sliding])
-    assert [p.name for p in bench.checkpointed] == ["unique"]
-    with pytest.raises(DtiError, match="--activation-checkpointing: no row 'unique@9'"):
-        paradigms.bench_of(paradigms.parsed([*words, "unique@9"]), [sliding])
+def test_layers_are_computed_again_in_large_passes_or_in_all():
+    words = ["--quick", "--size", "tiny", "--device", "cpu"]
+    for given, expected in (
+        ([], None),
+        (["--activation-checkpointing"], 0),
+        (["--activation-checkpointing", "70"], 70),
+    ):
+        parsed = paradigms.parsed([*words, *given])
+        (sliding, *_) = paradigms.paradigms_of(parsed)
+        assert paradigms.bench_of(parsed, [sliding]).model(sliding).activation_checkpointing == expected
 
 
 def test_rows_are_chosen_by_name_and_k():
