@@ -139,7 +139,7 @@ class Bench:
                 halve_frozen(backbone)
             first = next(p for p in paradigms if p.tuning == tuning)
             model = CtrModel(backbone, tokens, first.sight(self.store.meta.n), backend).to(self.device)
-            model.activation_checkpointing = self.params.activation_checkpointing
+            model.checkpointed_above = self.params.checkpointed_above
             if self.params.compile:
                 model.compile_layers()
             self.models[tuning] = model

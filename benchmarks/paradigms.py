@@ -162,7 +162,9 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     own = f"of a pass of streams, the sliding window's too, at most (default {STREAM_PASS:,})"
     parser.add_argument("--stream-pass", type=int, default=STREAM_PASS, help=own)
     less = "less memory, more time: in passes of more tokens than this, or in all"
-    parser.add_argument("--activation-checkpointing", type=int, nargs="?", const=0, metavar="TOKENS", help=less)
+    parser.add_argument(
+        "--activation-checkpointing", type=int, nargs="?", const=True, default=False, metavar="TOKENS", help=less
+    )
     parser.add_argument("--lora-dropout", type=float, help="default: what params.yaml has")
     parser.add_argument("--compile", action="store_true", help="torch.compile all but attention; CUDA alone")
     memory = "CPU: measure each row's memory in a process of its own (default: unless --quick)"

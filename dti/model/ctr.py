@@ -34,7 +34,7 @@ class CtrModel(nn.Module):
         slopes: each layer's slopes of the bias by distance, where they are learned.
         states: the catalogue's keys and values, which ``content: frozen`` needs before the first forward pass, and
             which serving gives to other isolated models, too (training never reads those).
-        activation_checkpointing: in training, passes of more tokens keep each layer's input alone and compute the
+        checkpointed_above: in training, passes of more tokens keep each layer's input alone and compute the
             layer again in the backward pass; None: no pass does.
     """
 
@@ -46,7 +46,7 @@ class CtrModel(nn.Module):
         self.tokens, self.sight, self.backend, self.layout = tokens, sight, backend, layout
         self.rope = attach(self.stock)
         self.states: States | None = None
-        self.activation_checkpointing: int | None = None
+        self.checkpointed_above: int | None = None
         self._again = False
         self.slopes = self._first_slopes() if sight.slopes == "learned" else None
 
@@ -94,7 +94,7 @@ class CtrModel(nn.Module):
 
     def computes_again(self, row: Row) -> bool:
         """Whether training computes the row's layers again in the backward pass."""
-        return self.activation_checkpointing is not None and self.tokens_of(row) > self.activation_checkpointing
+        return self.checkpointed_above is not None and self.tokens_of(row) > self.checkpointed_above
 
     def content_states(self, row: Row) -> list[Bank]:
         """Every layer's keys, as probes read them, and values of a row without probes."""

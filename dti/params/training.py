@@ -32,10 +32,9 @@ class Train(Section):
     seed: int = Field(ge=0, description="seed of initial weights, order and dropout")
     device: Literal["auto", "cpu", "cuda"] = Field(description="auto takes a GPU where there is one")
     precision: Literal["fp32", "bf16"] = Field(description="arithmetic of the forward and backward pass")
-    activation_checkpointing: int | None = Field(
-        ge=0,
-        description="in passes of more tokens than this keep each layer's input alone and compute the layer again in "
-        "the backward pass: less memory, a third more time; 0 = in all, null = in none",
+    activation_checkpointing: bool | Positive = Field(
+        description="keep each layer's input alone and compute the layer again in the backward pass: less memory, a "
+        "third more time; a number = in passes of more tokens than this"
     )
     compile: bool = Field(description="compile all but attention itself with torch.compile (CUDA alone)")
     processes: Positive = Field(description="processes that train together on this machine, one for each GPU")
@@ -45,6 +44,12 @@ class Train(Section):
     )
     checkpoint_seconds: int = Field(ge=0, description="seconds between checkpoints; 0 = after every step")
     init_from: str | None = Field(description="a folder made by an earlier training run, to continue from")
+
+    @property
+    def checkpointed_above(self) -> int | None:
+        """Passes of more tokens have activation checkpointing; None: none has."""
+        chosen = self.activation_checkpointing
+        return chosen if not isinstance(chosen, bool) else 0 if chosen else None
 
     @model_validator(mode="after")
     def _shared(self) -> "Train":

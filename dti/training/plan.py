@@ -197,9 +197,9 @@ class Planner:
         kept = kept_bytes(model, max(found, key=model.tokens_of), precision)
         fit = [row for row in found if not model.computes_again(row)]
         row = max(fit, key=model.tokens_of) if fit else min(found, key=model.tokens_of)
-        model.activation_checkpointing = None
+        model.checkpointed_above = None
         whole = kept_bytes(model, row, precision)
-        model.activation_checkpointing = self.params.train.activation_checkpointing
+        model.checkpointed_above = self.params.train.checkpointed_above
         return max(kept, whole), whole, model.tokens_of(row)
 
     def _validated_tokens(self) -> int:

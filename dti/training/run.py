@@ -101,7 +101,7 @@ def model_of(store: Store, params: Params, record: Record) -> CtrModel:
     model = CtrModel(backbone, meta.tokens, record.sight, backend, params.attention.layout)
     if params.train.init_from is not None:
         continue_from(Path(params.train.init_from), model, record, store.folder / "tokenizer")
-    model.activation_checkpointing = params.train.activation_checkpointing
+    model.checkpointed_above = params.train.checkpointed_above
     if params.train.compile:
         _compile(model, device)
     if params.train.engine != "fsdp" or record.sight.content == "frozen":

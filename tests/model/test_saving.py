@@ -28,7 +28,7 @@ def test_activation_checkpointing_computes_each_layer_twice_and_changes_no_gradi
         if tuning == "lora":
             model = CtrModel(adapted(store, family), model.tokens, model.sight, model.backend)
         model.train()
-        model.activation_checkpointing = 0 if again else None
+        model.checkpointed_above = 0 if again else None
         calls = []
         for layer in model.stock.get_decoder().layers:
             layer.mlp.register_forward_pre_hook(lambda *_, calls=calls: calls.append(1))

@@ -124,13 +124,15 @@ def memory_of(planner):
 
 def test_memory_of_validation_is_the_same_where_training_computes_layers_again(planned, monkeypatch):
     monkeypatch.setattr(Planner, "_validated_tokens", lambda self: 10**6)
-    usual, again = (memory_of(planned(train={"activation_checkpointing": limit})) for limit in (None, 0))
+    usual, again = (memory_of(planned(train={"activation_checkpointing": limit})) for limit in (False, True))
     assert again == pytest.approx(usual, rel=0.1)
 
 
 def test_memory_is_that_of_the_largest_pass_which_computes_no_layer_again(planned, monkeypatch):
     monkeypatch.setattr(Planner, "_validated_tokens", lambda self: 0)
-    none, some, everything = (memory_of(planned(train={"activation_checkpointing": limit})) for limit in (None, 100, 0))
+    none, some, everything = (
+        memory_of(planned(train={"activation_checkpointing": limit})) for limit in (False, 100, True)
+    )
     assert none > some > everything
 
 

@@ -126,7 +126,7 @@ def test_bf16_trains_and_keeps_logits_and_loss_in_float32(project, monkeypatch):
 def test_activation_checkpointing_trains_the_same_weights_with_layers_computed_twice_in_large_passes(
     project, monkeypatch
 ):
-    limits, calls, weights = (None, 0, 100), [0, 0, 0], []
+    limits, calls, weights = (False, True, 100), [0, 0, 0], []
     forward = LlamaMLP.forward
     for place, limit in enumerate(limits):
 
