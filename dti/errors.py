@@ -1,6 +1,7 @@
 """The one exception that users are meant to see."""
 
 import errno
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -35,11 +36,16 @@ def full_disk_named(path: object) -> Iterator[None]:
 
 
 def run_or_exit(main: Callable[[], None]) -> None:
-    """Run a command: a DtiError becomes one line on stderr and exit code 1; Ctrl-C exits with 130."""
+    """Run a command: a DtiError becomes one line on stderr and exit code 1; Ctrl-C exits with 130, a reader that has
+    gone (`| head`) with 141, as shells know them."""
     try:
         main()
+        sys.stdout.flush()
     except DtiError as error:
         sys.exit(f"ERROR: {error}")
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left is flushed at the end
+        sys.exit(141)

@@ -1,5 +1,6 @@
 """Causal language models: the project's own small Llama, or a pretrained one, with LoRA or trained whole."""
 
+import warnings
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
@@ -21,6 +22,8 @@ from dti.errors import DtiError
 from dti.files import digest_of
 from dti.params import Lora, Model, Tiny
 from dti.prompts.tokenizer import locate
+
+warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)  # peft asks by the old name
 
 Quantisation = Literal["none", "8bit", "4bit"]
 
