@@ -71,7 +71,7 @@ fi
 # steps takes a CPU too many of these seconds; paradigms.py has their rows by default. Steps of the unique
 # layout are one pass each. Those of more tokens than $again are checkpointed; others fit 80 GB (12,288 tokens of 1b took
 # 21 GiB, compiled).
-rows=(--rows sliding window-50 window-all isolated unique frozen --targets 1000 4000 16000)
+rows=(--rows sliding sliding-blocks window-50 window-all isolated unique frozen --targets 1000 4000 16000)
 large=$((free >= 70 ? 393216 : 16384)) own=$((free >= 70 ? 12288 : 4096)) again=$((free >= 70 ? 32768 : 6144))
 usual=(--compile --lora-dropout 0 --history --contexts --profile --activation-checkpointing $again)
 speed 1b 1b 200 "${rows[@]}" --tokens-per-pass $large --stream-pass $own "${usual[@]}"

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from benchmarks.workloads import model_of
-from dti.attention.plugin import backend_of
+from dti.attention.plugin import Backend, Choice, backend_of
 from dti.attention.visibility import Content, Context, Policy, ProbePosition, Sight
 from dti.model.backbone import halve_frozen, with_lora
 from dti.model.catalogue import give_states
@@ -51,6 +51,7 @@ class Paradigm:
     layout: Layout = "stream"
     content: Content = "trained"
     composition: Composition = "mixed"
+    backend: Choice = "auto"
 
     @property
     def key(self) -> str:
@@ -113,6 +114,7 @@ class Bench:
 
     Attributes:
         stream_pass: content tokens of a pass of streams, at most.
+        backend: what attends, but in rows that name another; ``prepare`` takes the device's best.
         catalogue: what computing the states of frozen content took; empty without such a row.
         epochs: the steps of epochs that were composed, and the seconds that this took for each target.
     """
@@ -123,6 +125,7 @@ class Bench:
     lora: Lora
     device: torch.device
     stream_pass: int = STREAM_PASS
+    backend: Backend = "blocks"
     models: dict[Tuning, CtrModel] = field(default_factory=dict)
     optimisers: dict[Tuning, torch.optim.Optimizer] = field(default_factory=dict)
     catalogue: dict[str, float] = field(default_factory=dict)
@@ -130,7 +133,7 @@ class Bench:
 
     def prepare(self, paradigms: Sequence[Paradigm]) -> None:
         """Make the models, and the states that frozen content needs, in a temporary home."""
-        backend = backend_of("auto", self.device)
+        self.backend = backend_of("auto", self.device)
         for tuning in dict.fromkeys(p.tuning for p in paradigms):
             stock = model_of(self.shape, self.store, self.device)
             tokens = self.store.meta.tokens
@@ -138,7 +141,7 @@ class Bench:
             if tuning == "lora" and self.params.precision == "bf16":
                 halve_frozen(backbone)
             first = next(p for p in paradigms if p.tuning == tuning)
-            model = CtrModel(backbone, tokens, first.sight(self.store.meta.n), backend).to(self.device)
+            model = CtrModel(backbone, tokens, first.sight(self.store.meta.n), self.backend).to(self.device)
             model.checkpointed_above = self.params.checkpointed_above
             if self.params.compile:
                 model.compile_layers()
@@ -151,6 +154,7 @@ class Bench:
         """The model, set to read and to be fed in this way."""
         model = self.models[paradigm.tuning]
         model.sight, model.layout = paradigm.sight(self.store.meta.n), paradigm.layout
+        model.backend = self.backend if paradigm.backend == "auto" else paradigm.backend
         return model.train()
 
     def train_of(self, paradigm: Paradigm) -> Train:

@@ -34,6 +34,7 @@ HEADS += ("reached", "tokens a target", "peak GiB", "MFU")
 NAMES = {"sliding": "sliding window", "window": "window stream", "isolated": "isolated stream"}
 NAMES |= {"unique": "isolated unique", "overlapping": "isolated unique, overlapping steps"}
 NAMES |= {"frozen": "isolated unique, frozen content"}
+NAMES |= {"sliding-blocks": "sliding window, SDPA's causal kernel"}
 NAMES |= {"sliding-labels": "sliding window that reads label tokens"}
 NAMES |= {"isolated-tokens": "isolated stream that reads all tokens"}
 NAMES |= {"unique-tokens": "isolated unique that reads all tokens"}

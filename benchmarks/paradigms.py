@@ -13,8 +13,9 @@ Rows: `sliding` (a prompt per target, window policy with RoPE: the paper's basel
 `overlapping` (the same, in steps of prompts that share items, for which histories are cut), `frozen` (LoRA on probes
 alone; computing the catalogue's states is timed apart, in no step). At equal reading: `sliding-labels` (probes read the
 context's label tokens alone, as isolated ones do), `isolated-tokens` and `unique-tokens` (they read all tokens, as the
-sliding window's do). All rows of a tuning train the same randomly initialised Llama with the same optimiser, types and
-data; `ratio` compares with `sliding` of the same tuning.
+sliding window's do). By name alone, on a GPU: `sliding-blocks` (the sliding window through SDPA's causal kernel, as on
+a CPU; `sliding` has FlexAttention's blocks of 128 there). All rows of a tuning train the same random Llama with
+the same optimiser, types and data; `ratio` compares with `sliding` of the same tuning.
 Without --packed the store is synthetic, of ml-1m's shape. Sizes above tiny train LoRA alone.
 
 targets/s counts whole optimiser steps: prompts chosen, rows built, forward, backward, gradients clipped, weights
@@ -66,9 +67,9 @@ PASS = {"tiny": 32_768, "135m": 8_192, "1b": 8_192, "8b": 4_096}
 
 
 def paradigms_of(given: argparse.Namespace) -> list[Paradigm]:
-    """The rows of a run: --rows of all, or all."""
+    """The rows of a run: --rows of all, or all but those that name a backend."""
     rows = usual_rows(given.size, given.targets, given.quick)
-    return chosen_of(rows, given.rows) if given.rows else rows
+    return chosen_of(rows, given.rows) if given.rows else [row for row in rows if row.backend == "auto"]
 
 
 def bench_of(given: argparse.Namespace, paradigms: Sequence[Paradigm]) -> Bench:
@@ -111,9 +112,9 @@ def setup_of(bench: Bench, given: argparse.Namespace) -> dict[str, Any]:
         "precision": given.precision,
         "tokens_per_pass": bench.params.tokens_per_pass,
         "stream_pass": bench.stream_pass,
-        "activation_checkpointing": bench.params.activation_checkpointing,
+        "checkpointed_above": bench.params.checkpointed_above,
         "device": torch.cuda.get_device_name() if cuda else f"cpu, {torch.get_num_threads()} threads",
-        "attention": next(iter(bench.models.values())).backend,
+        "attention": bench.backend,
         "torch": torch.__version__,
         "rounds": given.rounds,
         **({"peak": given.peak or H100} if cuda else {}),

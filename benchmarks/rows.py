@@ -11,9 +11,10 @@ KS: tuple[Targets, ...] = (1, 5, 10, 50, 200, "all")
 
 
 def rows_of(tuning: Tuning, targets: Sequence[int]) -> Iterator[Paradigm]:
-    """Every row of one tuning."""
+    """Every row of one tuning; those that name a backend are for GPUs, which have another one."""
     first = targets[0]
     yield Paradigm("sliding", 1, first, tuning, "window", "rope", "all")
+    yield Paradigm("sliding-blocks", 1, first, tuning, "window", "rope", "all", backend="blocks")
     yield Paradigm("sliding-labels", 1, first, tuning, "window", "alibi", "label")
     for k in KS[1:]:
         yield Paradigm("window", k, first, tuning, "window", "alibi", "all")

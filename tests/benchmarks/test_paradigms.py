@@ -215,9 +215,20 @@ def test_rows_are_chosen_by_name_and_k():
     with pytest.raises(DtiError, match="no row 'window-51'; there are sliding, sliding-1, sliding@1000, sli"):
         rows.chosen_of(found, ["sliding", "window-51"])
     several = rows.usual_rows("135m", [1_000, 4_000], quick=False)
-    assert [p.targets for p in rows.named(several, ["unique@4000"], "--rows")] == [4_000]
+    assert [p.targets for p in rows.chosen_of(several, ["sliding", "unique@4000"])] == [1_000, 4_000]
     with pytest.raises(DtiError, match="need the row sliding"):
         rows.chosen_of(found, ["frozen"])
+
+
+def test_a_row_that_names_its_backend_is_measured_where_it_is_named():
+    words = ["--quick", "--size", "tiny", "--device", "cpu"]
+    assert all(row.backend == "auto" for row in paradigms.paradigms_of(paradigms.parsed(words)))
+    parsed = paradigms.parsed([*words[1:], "--rows", "sliding", "sliding-blocks"])
+    sliding, own = paradigms.paradigms_of(parsed)
+    bench = paradigms.bench_of(parsed, [sliding, own])
+    bench.backend = "reference"
+    assert (own.sight(20), bench.model(own).backend) == (sliding.sight(20), "blocks")
+    assert bench.model(sliding).backend == "reference"
 
 
 def test_only_rows_whose_rate_does_not_depend_on_the_step_are_cut():
