@@ -289,7 +289,7 @@ def test_a_pretrained_model_on_a_subsample() -> None:
         cell = json.loads((STUDY / f"smollm2-subsample/{group}-seed=1.json").read_text())["metrics"]
         scores = [f"{cell[name]:.4f}" for name in ("auc", "log_loss", "gauc", "valid_auc")]
         rows.append([*scores, f"{cell['training_hours']:.2f}"])
-    assert [cells[1:6] for cells in table("**Its sliding window, on 20 users")] == rows
+    assert [cells[1:6] for cells in table("**Trials on 20 users")] == rows
 
 
 def test_a_pretrained_model_beside_its_sliding_window() -> None:
