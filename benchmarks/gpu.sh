@@ -69,13 +69,13 @@ else
 fi
 # All is compiled but attention, which compiles itself; LoRA has no dropout, as in the studies. Composing overlapping
 # steps takes a CPU too many of these seconds; paradigms.py has their rows by default. Steps of the unique
-# layout are one pass each. Those of more tokens than $again are checkpointed; others fit 80 GB (12,288 tokens of 1b took
-# 21 GiB, compiled).
+# layout are one pass each. Steps of 16,000 targets are checkpointed and streams are not: limits count probes, too
+# (12,288 tokens of 1b took 21 GiB, compiled).
 rows=(--rows sliding sliding-blocks window-50 window-all isolated unique frozen --targets 1000 4000 16000)
-large=$((free >= 70 ? 393216 : 16384)) own=$((free >= 70 ? 12288 : 4096)) again=$((free >= 70 ? 32768 : 6144))
-usual=(--compile --lora-dropout 0 --history --contexts --profile --activation-checkpointing $again)
-speed 1b 1b 200 "${rows[@]}" --tokens-per-pass $large --stream-pass $own "${usual[@]}"
-speed 135m 135m 90 "${rows[@]}" --tokens-per-pass $large --stream-pass 32768 "${usual[@]}"
+large=$((free >= 70 ? 393216 : 16384)) own=$((free >= 70 ? 12288 : 4096))
+usual=(--compile --lora-dropout 0 --warmup 2 --history --contexts --profile --activation-checkpointing)
+speed 1b 1b 200 "${rows[@]}" --tokens-per-pass $large --stream-pass $own "${usual[@]}" $((free >= 70 ? 40960 : 6144))
+speed 135m 135m 90 "${rows[@]}" --tokens-per-pass $large --stream-pass 32768 "${usual[@]}" $((free >= 70 ? 40960 : 20480))
 if [ "$free" -ge 70 ]; then # 30 GiB of float32 weights until they are halved, activations
     speed 8b 8b 70 --quick --activation-checkpointing
 else

@@ -90,13 +90,14 @@ def mfu_of(flops_per_target: float, targets_per_second: float, peak: float) -> f
 
 
 def compare(results: list[Result]) -> None:
-    """Add to each row its ratio to the sliding window of the same tuning, measured, counted and predicted.
+    """Add to each row its ratio to the sliding window of the same tuning, the fastest that was measured.
 
     ``ratio`` is the median of the rounds' own ratios, ``ratio_low`` and ``ratio_high`` are their extremes: what slows a
     round slows both of its rows.
     ``predicted_ratio`` is the cost model's, ``counted_ratio`` the same from the rows' counted FLOPs.
     """
-    base = {r["tuning"]: r for r in results if r["name"] == "sliding"}
+    windows = [r for r in results if r["name"] in ("sliding", "sliding-blocks")]
+    base = {r["tuning"]: r for r in sorted(windows, key=lambda r: r["targets_per_second"])}
     for result in results:
         sliding = base[result["tuning"]]
         rounds = [a / b for a, b in zip(result["rates"], sliding["rates"], strict=True)]

@@ -15,7 +15,7 @@ alone; computing the catalogue's states is timed apart, in no step). At equal re
 context's label tokens alone, as isolated ones do), `isolated-tokens` and `unique-tokens` (they read all tokens, as the
 sliding window's do). By name alone, on a GPU: `sliding-blocks` (the sliding window through SDPA's causal kernel, as on
 a CPU; `sliding` has FlexAttention's blocks of 128 there). All rows of a tuning train the same random Llama with
-the same optimiser, types and data; `ratio` compares with `sliding` of the same tuning.
+the same optimiser, types and data; `ratio` compares with the sliding window of the same tuning (the faster one).
 Without --packed the store is synthetic, of ml-1m's shape. Sizes above tiny train LoRA alone.
 
 targets/s counts whole optimiser steps: prompts chosen, rows built, forward, backward, gradients clipped, weights
@@ -162,7 +162,7 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--tokens-per-pass", type=int, help="content tokens of a forward pass (default by size)")
     own = f"of a pass of streams, the sliding window's too, at most (default {STREAM_PASS:,})"
     parser.add_argument("--stream-pass", type=int, default=STREAM_PASS, help=own)
-    less = "less memory, more time: in passes of more tokens than this, or in all"
+    less = "less memory, more time: in passes that compute more tokens than this, or in all"
     parser.add_argument(
         "--activation-checkpointing", type=int, nargs="?", const=True, default=False, metavar="TOKENS", help=less
     )
@@ -192,6 +192,8 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
         or min(given.history, default=6) < 6
     ):
         parser.error("counts must be at least 1, histories at least 6 (their first five interactions are no targets)")
+    if not isinstance(given.activation_checkpointing, bool) and given.activation_checkpointing < 1:
+        parser.error("--activation-checkpointing takes a number of tokens, at least 1, or nothing for all passes")
     if given.lora_dropout is not None and not 0 <= given.lora_dropout < 1:
         parser.error("--lora-dropout must be at least 0 and below 1")
     if given.table and given.plot and len(given.table) > 1:

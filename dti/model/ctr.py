@@ -47,7 +47,7 @@ class CtrModel(nn.Module):
         self.rope = attach(self.stock)
         self.states: States | None = None
         self.checkpointed_above: int | None = None
-        self._again = False
+        self._switches: list[nn.Module] = []
         self.slopes = self._first_slopes() if sight.slopes == "learned" else None
 
     @property
@@ -122,13 +122,14 @@ class CtrModel(nn.Module):
 
     def _checkpoint(self, again: bool) -> None:
         """Set how the next pass keeps its activations."""
-        if again == self._again:
-            return
-        if again:  # the reentrant kind fails where a keyword, such as the initial embeddings, requires a gradient
+        if again and not self._switches:
+            # The reentrant kind fails where a keyword, such as the initial embeddings, requires a gradient; what it
+            # needs of the embeddings the other one does not.
             self.stock.activation_checkpointing_enable({"use_reentrant": False})
-        else:
-            self.stock.activation_checkpointing_disable()
-        self._again = again
+            self.stock.disable_input_require_grads()
+            self._switches = [part for part in self.stock.modules() if hasattr(part, "gradient_checkpointing")]
+        for part in self._switches:
+            part.gradient_checkpointing = again  # type: ignore[assignment]
 
     def _first_slopes(self) -> nn.ParameterList:
         if self.backend == "flex":

@@ -34,7 +34,7 @@ class Train(Section):
     precision: Literal["fp32", "bf16"] = Field(description="arithmetic of the forward and backward pass")
     activation_checkpointing: bool | Positive = Field(
         description="keep each layer's input alone and compute the layer again in the backward pass: less memory, a "
-        "third more time; a number = in passes of more tokens than this"
+        "third more time (lora: half more); a number = in passes that compute more tokens than this, content and probes"
     )
     compile: bool = Field(description="compile all but attention itself with torch.compile (CUDA alone)")
     processes: Positive = Field(description="processes that train together on this machine, one for each GPU")

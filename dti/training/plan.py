@@ -10,12 +10,15 @@ steps by the cost model (flops.py):
 
     hours = epochs x targets x FLOPs of a target x seconds of the passes / their FLOPs / 3600
 
+Such a pass is the first of a step, the fullest: where activation checkpointing is for large passes alone, the hours of
+other ways are too high by what small ones do not compute again.
+
 A way that cannot be run without long preparation is not measured: it takes the rate, FLOP/s, of the way most like it.
 Tokens and FLOPs of a target are counted from the rows of some steps.
 
     memory = libraries + weights + 16 bytes x trained weights + kept states
-             + 2 x what the largest pass of these steps keeps for its backward pass, or, if that is more, 2 x what a
-               layer of validation's largest pass would keep
+             + 2 x what the largest pass of these steps keeps for its backward pass (with activation checkpointing a
+               layer of it on top), or, if that is more, 2 x what a layer of validation's largest pass would keep
 
 Libraries are what a process holds before it makes a model, and nothing on a GPU. The 16 bytes are gradient, AdamW's two
 moments and the best value so far. The 2 is a rule: the backward pass has tensors of its own, and what is freed stays
@@ -187,20 +190,24 @@ class Planner:
         trained = sum(p.numel() for p in trained_weights(self.model).values())
         held = sum(p.numel() * p.element_size() for p in self.model.parameters())
         states = self.model.states.shape.bytes if way.attention.content == "frozen" and self.model.states else 0
-        kept, whole, tokens = self._kept(found)
-        validated = whole * self._validated_tokens() / tokens / self.shape.layers
-        return self.libraries + held + 16 * trained + states + int(2 * max(kept, validated))
+        kept, layer = self._kept(found)
+        return self.libraries + held + 16 * trained + states + int(2 * max(kept, layer * self._validated_tokens()))
 
-    def _kept(self, found: Sequence[Row]) -> tuple[int, int, int]:
-        """Bytes that a pass of these rows keeps at most, and bytes and tokens of one that computes no layer again."""
+    def _kept(self, found: Sequence[Row]) -> tuple[float, float]:
+        """Bytes that a pass of these rows keeps at most, and that a layer keeps of a token."""
         model, precision = self.model, self.params.train.precision
-        kept = kept_bytes(model, max(found, key=model.tokens_of), precision)
+        again = [row for row in found if model.computes_again(row)]
         fit = [row for row in found if not model.computes_again(row)]
-        row = max(fit, key=model.tokens_of) if fit else min(found, key=model.tokens_of)
+        sample = max(fit, key=model.tokens_of) if fit else min(again, key=model.tokens_of)
         model.checkpointed_above = None
-        whole = kept_bytes(model, row, precision)
+        whole = kept_bytes(model, sample, precision)
         model.checkpointed_above = self.params.train.checkpointed_above
-        return max(kept, whole), whole, model.tokens_of(row)
+        layer = whole / model.tokens_of(sample) / self.shape.layers
+        kept = [float(whole)] if fit else []
+        if again:  # and one layer at a time what it computes again
+            largest = max(again, key=model.tokens_of)
+            kept.append(kept_bytes(model, largest, precision) + layer * model.tokens_of(largest))
+        return max(kept), layer
 
     def _validated_tokens(self) -> int:
         """Tokens of validation's largest pass; 0 where nothing validates."""

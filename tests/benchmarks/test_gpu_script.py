@@ -102,7 +102,8 @@ def test_all_tests_of_a_gpu_run_and_every_size_is_measured_with_one_pass_for_all
         assert given.profile
         assert given.targets == [1_000, 4_000, 16_000]
         assert given.stream_pass < given.tokens_per_pass
-        assert given.stream_pass <= given.activation_checkpointing < given.tokens_per_pass
+        # Streams, with their probes, never compute layers again; the largest steps do.
+        assert 1.2 * given.stream_pass < given.activation_checkpointing < given.tokens_per_pass
 
 
 def given_of(call):

@@ -203,6 +203,8 @@ def test_layers_are_computed_again_in_large_passes_or_in_all():
         parsed = paradigms.parsed([*words, *given])
         (sliding, *_) = paradigms.paradigms_of(parsed)
         assert paradigms.bench_of(parsed, [sliding]).model(sliding).checkpointed_above == expected
+    with pytest.raises(SystemExit):
+        paradigms.parsed([*words, "--activation-checkpointing", "0"])
 
 
 def test_rows_are_chosen_by_name_and_k():

@@ -37,6 +37,22 @@ def test_activation_checkpointing_computes_each_layer_twice_and_changes_no_gradi
     torch.testing.assert_close(results[1], results[0], atol=0, rtol=0)
 
 
+def test_checkpointing_by_size_goes_to_and_fro_and_leaves_nothing_behind(ctr_model, adapted, store):
+    model = ctr_model("llama", layers=3, tokens=store.meta.tokens)
+    model = CtrModel(adapted(store, "llama"), model.tokens, model.sight, model.backend).train()
+    small, large = (build_row(store, stream_prompts(store, "train", "all").take(slice(count))) for count in (1, 3))
+    model.checkpointed_above = model.tokens_of(small)
+    calls, hooks = [], model.stock.get_decoder().get_input_embeddings()._forward_hooks
+    model.stock.get_decoder().layers[0].mlp.register_forward_pre_hook(lambda *_: calls.append(1))
+    for row, times in ((small, 1), (large, 2), (small, 1), (large, 2)):
+        calls.clear()
+        model(row).sum().backward()
+        assert (len(calls), len(hooks)) == (times, 0)
+    calls.clear()
+    model.eval()(large).sum().backward()
+    assert len(calls) == 1
+
+
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("build", [build_row, build_unique])
 def test_bf16_is_near_fp32(ctr_model, store_for, build, backend):

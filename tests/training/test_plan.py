@@ -136,6 +136,21 @@ def test_memory_is_that_of_the_largest_pass_which_computes_no_layer_again(planne
     assert none > some > everything
 
 
+def test_memory_with_checkpointing_is_that_of_the_largest_pass_and_a_layer_of_it(planned, monkeypatch):
+    monkeypatch.setattr(Planner, "_validated_tokens", lambda self: 0)
+    planner = planned(train={"activation_checkpointing": True})
+    found = planner._counted(ways(planner.params, 5)[0])[2]
+    largest = max(found, key=planner.model.tokens_of)
+    again = kept_bytes(planner.model, largest, "fp32")
+    planner.model.checkpointed_above = None
+    whole = kept_bytes(planner.model, largest, "fp32")
+    planner.model.checkpointed_above = 0
+    kept, layer = planner._kept(found)
+    assert layer * planner.model.tokens_of(largest) == pytest.approx(whole / planner.shape.layers, rel=0.1)
+    assert kept == pytest.approx(again + whole / planner.shape.layers, rel=0.1)
+    assert again < kept < whole
+
+
 @pytest.mark.parametrize("content", ["trained", "frozen"])
 def test_work_is_counted_from_what_several_probe_tokens_read(make_store, content):
     store = make_store([[(i % 5, i % 2) for i in range(12)]], ["red lamp", "chair", "old", "blue", "two"], n=3, k=5)
