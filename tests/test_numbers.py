@@ -8,7 +8,11 @@ import re
 from statistics import mean, median
 from typing import Any
 
+import yaml
+
 from dti.home import ROOT
+from dti.sweep.compare import Row, compare
+from dti.sweep.grid import expand, load_grid
 
 RESULTS = "".join((ROOT / "docs" / name).read_text() for name in ("results.md", "speed.md", "rivals.md"))
 SPEED = ROOT / "benchmarks/speed"
@@ -27,6 +31,20 @@ def measured(file: str, part: str = "rows") -> Any:
     return json.loads((SPEED / file).read_text())[part]
 
 
+def compared(name: str, base: str | None = None) -> dict[str, Row]:
+    """A grid's rows by configuration, as `python -m dti sweep` computes them from the result files."""
+    file = STUDY / f"{name}.yaml"
+    cells = expand(load_grid(file), yaml.safe_load((ROOT / "params.yaml").read_text()), str(file))
+    return {row.configuration: row for row in compare(cells, STUDY / name, base)}
+
+
+def with_interval(row: Row, name: str, sign: str = "") -> str:
+    """A value of a row with its interval; nothing where there is none."""
+    values = [getattr(row, name + end) for end in ("", "_low", "_high")]
+    shown = [f"{value:{sign}.4f}" for value in values if value is not None]
+    return f"{shown[0]} [{shown[1]}, {shown[2]}]" if len(shown) == 3 else "".join(shown)
+
+
 def percent(share: float) -> str:
     return f"{100 * share:.0f} %"
 
@@ -36,7 +54,7 @@ def spread(row: dict[str, Any]) -> str:
 
 
 def test_ratios_are_the_medians_of_the_rounds_own() -> None:
-    found = [json.loads(path.read_text())["rows"] for path in SPEED.glob("cpu-*.json")]
+    found = [json.loads(path.read_text()).get("rows") for path in SPEED.glob("cpu-*.json")]
     runs = [rows for rows in found if isinstance(rows, list) and "rates" in rows[0]]
     assert len(runs) > 4
     for rows in runs:
@@ -122,25 +140,25 @@ def test_what_large_steps_learn_beside_their_speed() -> None:
     ratios = {
         (row["name"], row["k"], row["targets_per_step"]): row["ratio"] for row in measured("cpu-tiny-one-thread.json")
     }
-    rows = []
+    names = {"unique": "isolated unique, k = all", "overlapping": "the same, overlapping steps"}
+    names |= {"window k=50": "window stream, k = 50 (all context tokens, `alibi`)", "window k=all": "the same, k = all"}
+    shown, label = {}, ""
+    for first, *cells in table("## What large steps learn"):
+        label = first or label
+        shown[label, cells[0], cells[2]] = cells
+    rows, found = {}, compared("steps")
     for path in STUDY.glob("steps/*.json"):
         cell = json.loads(path.read_text())
-        params, metrics = cell["parameters"], cell["metrics"]
-        step = params["train"]["targets_per_step"]
-        name = cell["group"].removesuffix(", three epochs")
-        rows.append(
-            (
-                f"{step:,}",
-                f"{params['train']['learning_rate']:g}",
-                str(params["train"]["epochs"]),
-                f"{metrics['auc']:.4f}",
-                f"{metrics['log_loss']:.4f}",
-                f"{metrics['training_hours']:.3f}",
-                f"{ratios[name, params['pack']['k'], step]:.1f}",
-            )
+        train, metrics, k = cell["parameters"]["train"], cell["metrics"], cell["parameters"]["pack"]["k"]
+        step, epochs, name = (
+            train["targets_per_step"],
+            str(train["epochs"]),
+            cell["group"].removesuffix(", three epochs"),
         )
-    shown = [(*cells[1:4], cells[4].split()[0], *cells[5:]) for cells in table("## What large steps learn")]
-    assert sorted(shown) == sorted(rows)
+        cells = [f"{step:,}", f"{train['learning_rate']:g}", epochs, with_interval(found[cell["configuration"]], "auc")]
+        cells += [f"{metrics['log_loss']:.4f}", f"{metrics['training_hours']:.3f}", f"{ratios[name, k, step]:.1f}"]
+        rows[names[name if name in names else cell["configuration"]], f"{step:,}", epochs] = cells
+    assert shown == rows
 
 
 def test_what_the_study_says_of_the_ways_whose_speed_is_shown() -> None:
@@ -185,29 +203,40 @@ def test_tables_of_rivals_are_those_that_the_command_wrote() -> None:
 
 
 def test_steps_and_rates_of_tuning() -> None:
-    rows = []
+    names = {
+        "isolated": "isolated, k = all (local, label)",
+        "isolated, all tokens": "isolated, k = all (local, all tokens)",
+    }
+    names |= {"window": "window, k = 50 (alibi, all)", "sliding": "sliding window (rope, all)"}
+    names |= {"isolated mixed": "isolated, k = 16 (local, label)"}
+    rows, found = [], compared("tuning")
     for path in STUDY.glob("tuning/*.json"):
         cell = json.loads(path.read_text())
-        train, metrics = cell["parameters"]["train"], cell["metrics"]
-        scores = [f"{metrics[name]:.4f}" for name in ("valid_auc", "auc", "log_loss")]
-        rows.append((f"{train['targets_per_step']:,}", f"{train['learning_rate']:g}", *scores))
-    shown = [(*cells[1:4], cells[4].split()[0], cells[5]) for cells in table("## What each paradigm wants")]
-    assert sorted(shown) == sorted(rows)
+        train, metrics, gap = cell["parameters"]["train"], cell["metrics"], cell["parity"]["k"]["all"]["max"]
+        row = [names[cell["group"]], f"{train['targets_per_step']:,}", f"{train['learning_rate']:g}"]
+        row += [f"{metrics['valid_auc']:.4f}", with_interval(found[cell["configuration"]], "auc")]
+        rows.append([*row, f"{metrics['log_loss']:.4f}", f"{gap:.1e}"])
+    assert sorted(table("## What each paradigm wants")) == sorted(rows)
 
 
 def test_ways_on_whole_ml_1m_at_equal_targets() -> None:
-    rows = []
-    for path in STUDY.glob("equal/*.json"):
-        cell = json.loads(path.read_text())
-        metrics, gap = cell["metrics"], cell["parity"]["k"]["all"]["max"]
-        scores = [f"{metrics[name]:.4f}" for name in ("auc", "log_loss", "valid_auc")]
-        hours = (
-            f"{metrics['training_hours']:.2f}" if metrics["training_hours"] > 1 else f"{metrics['training_hours']:.3f}"
-        )
-        rows.append((*scores, hours, f"{gap:.2f}" if gap > 1e-3 else f"{gap:.1e}"))
-    table_of = table("## DTI against the sliding window on whole ml-1m")
-    shown = [(cells[1].replace("*", "").split()[0], cells[3], cells[4], cells[5], cells[6]) for cells in table_of]
-    assert sorted(shown) == sorted(rows)
+    names = [
+        "sliding",
+        "usual sliding",
+        "isolated",
+        "large steps targets_per_step=1000 learning_rate=0.003",
+        "window k=50",
+    ]
+    found, rows = compared("equal", "sliding"), []
+    assert sorted(found) == sorted(names)
+    for row in (found[name] for name in names):
+        hours, gap = row.training_hours, row.parity_gap
+        assert hours is not None
+        assert gap is not None
+        cells = [with_interval(row, "auc"), with_interval(row, "difference", "+"), f"{row.log_loss:.4f}"]
+        cells += [f"{row.valid_auc:.4f}", f"{hours:.2f}" if hours > 1 else f"{hours:.3f}"]
+        rows.append([*cells, f"{gap:.2f}" if gap > 1e-3 else f"{gap:.1e}"])
+    assert [cells[1:] for cells in table("## DTI against the sliding window on whole ml-1m")] == rows
 
 
 ISOLATED = [
@@ -219,18 +248,16 @@ SHOWN += ["reset at k = all at=both", "sliding", "sliding at 0.001"]
 
 
 def test_the_study() -> None:
-    with (STUDY / "ml-1m/table.csv").open() as handle:
-        found = {row["configuration"]: row for row in csv.DictReader(handle)}
-    rows = []
+    found, rows = compared("ml-1m", "sliding at 0.001"), []
     for name in SHOWN:
-        row = {key: float(found[name][key] or "nan") for key in ("auc", "auc_sd", "log_loss", "parity_gap")}
-        gap = row["parity_gap"]
-        shown = f"{gap:.1e}" if gap < 1e-3 else f"{gap:.2f}" if gap < 0.99 else f"{gap:.1f}"
-        hours = f"{float(found[name]['training_hours']):.3f}"
-        scores = [f"{row[key]:.4f}".replace("nan", "") for key in ("auc", "auc_sd", "log_loss")]
-        rows.append([*scores, shown, hours])
-    found_rows = table("## The study")
-    assert [[cells[4].split()[0], *cells[5:]] for cells in found_rows] == rows
+        row = found[name]
+        gap, hours = row.parity_gap, row.training_hours
+        assert gap is not None
+        cells = [with_interval(row, "auc"), "" if row.auc_sd is None else f"{row.auc_sd:.4f}"]
+        cells += [with_interval(row, "difference", "+"), f"{row.log_loss:.4f}"]
+        cells += [f"{gap:.1e}" if gap < 1e-3 else f"{gap:.2f}" if gap < 0.99 else f"{gap:.1f}", f"{hours:.3f}"]
+        rows.append(cells)
+    assert [cells[4:] for cells in table("## The study")] == rows
 
 
 def test_parity_gaps_of_the_study() -> None:
@@ -249,14 +276,15 @@ def test_parity_gaps_of_the_study() -> None:
 
 
 def test_longer_contexts_and_tokens_of_items() -> None:
-    rows = []
-    for path in STUDY.glob("goal/*.json"):
-        cell = json.loads(path.read_text())
-        metrics, epochs = cell["metrics"], cell["parameters"]["train"]["epochs"]
-        numbers = [f"{metrics[name]:.4f}" for name in ("auc", "auc_strict", "log_loss", "gauc", "valid_auc")]
-        rows.append((str(epochs), *numbers, f"{metrics['training_hours']:.3f}"))
-    shown = [(cells[1], cells[2].split()[0], *cells[3:]) for cells in table("**Longer contexts, tokens of items")]
-    assert sorted(shown) == sorted(rows)
+    names = ("n n=20", "n n=50", "n n=200", "all of it, three epochs", "binary, three epochs")
+    files = {cell["configuration"]: cell for cell in (json.loads(p.read_text()) for p in STUDY.glob("goal/*.json"))}
+    found, rows = compared("goal"), []
+    assert sorted(files) == sorted(names)
+    for name in names:
+        metrics, epochs = files[name]["metrics"], files[name]["parameters"]["train"]["epochs"]
+        numbers = [f"{metrics[name]:.4f}" for name in ("auc_strict", "log_loss", "gauc", "valid_auc")]
+        rows.append([str(epochs), with_interval(found[name], "auc"), *numbers, f"{metrics['training_hours']:.3f}"])
+    assert [cells[1:] for cells in table("**Longer contexts, tokens of items")] == rows
 
 
 def test_runs_beside_their_plans() -> None:
