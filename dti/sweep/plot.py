@@ -63,10 +63,13 @@ def _against_hours(axes: Axes, rows: Sequence[Row], metric: Metric) -> None:
 
 
 def _families(rows: Sequence[Row]) -> list[list[Row]]:
-    """Configurations that differ in ``pack.k`` alone, by rising k; those without such a sibling are left out."""
-    families: dict[str, list[Row]] = {}
+    """Configurations that differ in ``pack.k`` alone, by rising k; those without such a sibling are left out.
+
+    Means over unlike numbers of seeds stand on no common line.
+    """
+    families: dict[tuple[str, int], list[Row]] = {}
     for row in rows:
-        families.setdefault(row.family, []).append(row)
+        families.setdefault((row.family, row.seeds), []).append(row)
     return [sorted(family, key=lambda row: _rank(row.k)) for family in families.values() if len(family) > 1]
 
 
@@ -88,4 +91,4 @@ def _against_k(axes: Axes, families: Sequence[Sequence[Row]], metric: Metric) ->
         places = [ks.index(row.k) for row in family]
         axes.errorbar(places, _values(family, metric), _bars(family, metric), fmt="o-", capsize=3, label=_name(family))
     axes.set_xticks(range(len(ks)), [str(k) for k in ks])
-    axes.set(xlabel="k, targets per training prompt", title="Quality against k, all else equal")
+    axes.set(xlabel="k, targets per training prompt", title="Quality against k, of configurations that differ in nothing else")
