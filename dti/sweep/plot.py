@@ -91,4 +91,7 @@ def _against_k(axes: Axes, families: Sequence[Sequence[Row]], metric: Metric) ->
         places = [ks.index(row.k) for row in family]
         axes.errorbar(places, _values(family, metric), _bars(family, metric), fmt="o-", capsize=3, label=_name(family))
     axes.set_xticks(range(len(ks)), [str(k) for k in ks])
-    axes.set(xlabel="k, targets per training prompt", title="Quality against k, of configurations that differ in nothing else")
+    axes.set(
+        xlabel="k, targets per training prompt",
+        title="Quality against k, of configurations that differ in nothing else",
+    )
