@@ -8,6 +8,7 @@ import re
 from statistics import mean, median
 from typing import Any
 
+import pytest
 import yaml
 
 from dti.home import ROOT
@@ -305,27 +306,28 @@ def test_a_pretrained_model_on_a_subsample() -> None:
 
 
 def test_a_pretrained_model_beside_its_sliding_window() -> None:
+    names = {"sliding": "sliding window (all tokens, `rope`)", "isolated": "isolated, k = all (label tokens)"}
+    names |= {
+        "isolated, k = 8": "isolated, k = 8 (label tokens, `local`)",
+        "isolated, k = 8, all tokens": "the same, all tokens",
+    }
+    names |= {"frozen, k = 8": "frozen content, k = 8 (label tokens)"}
+    names |= {"frozen, all targets": "the same, all targets of the 150 users"}
+    names |= {"isolated, four times the targets": "the same, four times the targets"}
     with (STUDY / "smollm2-150/table.csv").open() as handle:
-        compared = {row["configuration"]: row for row in csv.DictReader(handle)}
-    rows = []
+        found = {row["configuration"]: row for row in csv.DictReader(handle)}
+    rows = {}
     for path in STUDY.glob("smollm2-150/*.json"):
         cell = json.loads(path.read_text())
-        metrics, row = cell["metrics"], compared[cell["configuration"]]
-        auc, low, high = (f"{float(row[name]):.4f}" for name in ("auc", "auc_low", "auc_high"))
-        names = ("difference", "difference_low", "difference_high")
-        gain = [f"{float(row[name]):+.4f}" for name in names if row[name]]
-        scores = [f"{metrics[name]:.4f}" for name in ("log_loss", "gauc", "valid_auc")]
-        rows.append(
-            [
-                f"{cell['train']['train_targets']:,}",
-                f"{auc} [{low}, {high}]",
-                f"{gain[0]} [{gain[1]}, {gain[2]}]" if gain else "",
-                *scores,
-                f"{metrics['training_hours']:.2f}",
-            ]
-        )
-    shown = [cells[1:8] for cells in table("**Beside its sliding window, on 150 users")]
-    assert sorted(shown) == sorted(rows)
+        metrics, row = cell["metrics"], found[cell["configuration"]]
+        assert float(row["auc"]) == pytest.approx(metrics["auc"], abs=1e-8)
+        auc, gain = ([row[name + end] for end in ("", "_low", "_high")] for name in ("auc", "difference"))
+        cells = [f"{cell['train']['train_targets']:,}", "{:.4f} [{:.4f}, {:.4f}]".format(*map(float, auc))]
+        cells.append("{:+.4f} [{:+.4f}, {:+.4f}]".format(*map(float, gain)) if gain[0] else "")
+        cells += [f"{metrics[name]:.4f}" for name in ("log_loss", "gauc", "valid_auc")]
+        rows[names[cell["configuration"]]] = [*cells, f"{metrics['training_hours']:.2g}"]
+    shown = {cells[0]: cells[1:8] for cells in table("**Beside its sliding window, on 150 users")}
+    assert shown == rows
 
 
 def test_no_placeholder_is_left() -> None:
