@@ -288,6 +288,16 @@ def test_runs_beside_their_plans() -> None:
     assert [rows[key] for key in plan] == table("**The other ways of a plan**")
 
 
+def test_frozen_content_on_six_hundred_users() -> None:
+    shown = {cells[0]: cells[1:6] for cells in table("**Frozen content, 600 users**")}
+    for cell in (json.loads(path.read_text()) for path in STUDY.glob("smollm2/*.json")):
+        name = {"frozen, learned slopes": "1e-3, learned slopes"}.get(cell["configuration"])
+        name = name or "1e-3, k = 16 (31 users in a step instead of three or four)"
+        scores = [f"{cell['metrics'][key]:.4f}" for key in ("auc", "auc_low", "auc_high")]
+        rest = [f"{cell['metrics'][key]:.4f}" for key in ("auc_strict", "log_loss", "gauc", "valid_auc")]
+        assert shown[name] == ["{} [{}, {}]".format(*scores), *rest]
+
+
 def test_a_pretrained_model_on_a_subsample() -> None:
     rows = []
     for group in (
