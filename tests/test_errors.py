@@ -29,3 +29,10 @@ def test_a_reader_that_has_gone_ends_a_command_without_a_traceback(lines):
 def test_what_is_refused_or_stopped_says_so_in_a_line(does, code, says):
     done = subprocess.run([sys.executable, "-c", SAYS.format(does)], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (code, says)
+
+
+def test_another_broken_pipe_is_not_silenced():
+    code = SAYS.format("raise BrokenPipeError('a worker')")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "BrokenPipeError: a worker" in done.stderr
